@@ -1,4 +1,4 @@
-"""The Celery application. Tasks are rung by name (`app.send_task`); a message is a wake-up, never the truth."""
+"""The Celery application. Tasks are rung by name; a message is a wake-up, never the truth."""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ def _url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
-            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+            raise ValueError(
+                f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}"
+            )
         return value.rstrip("/")
 
     return parse
@@ -123,10 +125,15 @@ VARIABLES: tuple[Variable, ...] = (
         "",
         secret=True,
     ),
-    Variable("KANBAN_PUBLIC_URL", "The address people use, behind a proxy.", "", _url("http", "https")),
+    Variable(
+        "KANBAN_PUBLIC_URL", "The address people use, behind a proxy.", "", _url("http", "https")
+    ),
     Variable("KANBAN_ALLOWED_HOSTS", "More host names to answer to, comma separated.", "", _hosts),
     Variable(
-        "KANBAN_CORS_ORIGINS", "Other web origins that may call the API, comma separated.", "", _origins
+        "KANBAN_CORS_ORIGINS",
+        "Other web origins that may call the API, comma separated.",
+        "",
+        _origins,
     ),
     Variable(
         "KANBAN_FS_ROOTS",
@@ -138,7 +145,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "KANBAN_AGENT_READ_PATHS", "More paths that agents may read in the sandbox.", "", _paths
     ),
-    Variable("KANBAN_SANDBOX", "Whether agents run in bubblewrap.", "auto", _choice("auto", "on", "off")),
+    Variable(
+        "KANBAN_SANDBOX", "Whether agents run in bubblewrap.", "auto", _choice("auto", "on", "off")
+    ),
     Variable(
         "KANBAN_SETUP_CODE",
         "Code asked for by the first setup on an address beyond loopback; off does without; made if unset.",
@@ -152,16 +161,28 @@ VARIABLES: tuple[Variable, ...] = (
         "",
         _choice("on", "off"),
     ),
-    Variable("KANBAN_AUTH", "off starts without accounts, on a loopback address only.", "on", _choice("on", "off")),
+    Variable(
+        "KANBAN_AUTH",
+        "off starts without accounts, on a loopback address only.",
+        "on",
+        _choice("on", "off"),
+    ),
     Variable(
         "KANBAN_REGISTRATION",
         "Who may make an account; open for a loopback address, else invited.",
         "",
         _choice("open", "invited"),
     ),
-    Variable("KANBAN_MAX_AGENTS", "Agents that work at the same time on this host.", "4", _whole(1, 1000)),
+    Variable(
+        "KANBAN_MAX_AGENTS", "Agents that work at the same time on this host.", "4", _whole(1, 1000)
+    ),
     Variable("KANBAN_ASGI", "Web server to use.", "daphne", _choice("daphne", "uvicorn")),
-    Variable("KANBAN_LOG_LEVEL", "How much is logged.", "info", _choice("debug", "info", "warning", "error")),
+    Variable(
+        "KANBAN_LOG_LEVEL",
+        "How much is logged.",
+        "info",
+        _choice("debug", "info", "warning", "error"),
+    ),
 )
 
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
@@ -205,7 +226,9 @@ def _raw(variable: Variable, environ: Mapping[str, str]) -> str | None:
         try:
             return Path(environ[file_name]).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise EnvironmentProblem(f"{file_name}: can't read {environ[file_name]}: {error}") from None
+            raise EnvironmentProblem(
+                f"{file_name}: can't read {environ[file_name]}: {error}"
+            ) from None
     return environ.get(name)
 
 
@@ -227,7 +250,9 @@ def load(environ: Mapping[str, str] | None = None) -> Environment:
             values[variable.name] = _default_data_dir(environ)
             continue
         if raw == "":
-            values[variable.name] = [] if variable.parse in (_commas, _paths, _hosts, _origins) else ""
+            values[variable.name] = (
+                [] if variable.parse in (_commas, _paths, _hosts, _origins) else ""
+            )
             continue
         try:
             values[variable.name] = variable.parse(raw)

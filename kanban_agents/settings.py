@@ -79,7 +79,7 @@ INSTALLED_APPS = [
     "apps.web",
 ]
 
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = ["allauth.account.middleware.AccountMiddleware"]
 
 TEMPLATES = [
     {

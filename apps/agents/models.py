@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.cards.models import Card
+from apps.credentials.models import Credential
+from apps.runs.models import LIVE, Run
+
+
+class AgentSession(Run):
+    """A card's conversation with an agent, over all its attempts (`fence` counts them).
+
+    `agent_session_id` is the agent's own name for it, committed before the first prompt: with it a new
+    process can take the conversation up again.
+    """
+
+    card = models.ForeignKey(Card, on_delete=models.CASCADE, related_name="sessions")
+    column_id = models.PositiveBigIntegerField(null=True)
+    column_name = models.CharField(max_length=200, null=True)
+    preset = models.CharField(max_length=60, null=True)
+    model = models.CharField(max_length=200, null=True)
+    permission_mode = models.CharField(max_length=12, default="unattended")
+    credential = models.ForeignKey(
+        Credential, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    agent_session_id = models.CharField(max_length=300, null=True)
+    # What a waiting one waits for: {"kind": "plan" | "permission" | "question" | "message" | "limit", …}
+    waiting_for = models.JSONField(null=True)
+    waiting_since = models.DateTimeField(null=True)
+    # Whether the end of the current turn may move the card on (K10).
+    advances = models.BooleanField(default=True)
+    pid = models.PositiveIntegerField(null=True)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cached_tokens = models.PositiveBigIntegerField(default=0)
+    cost_usd = models.FloatField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["card", "-id"], name="session_of_card"),
+            models.Index(
+                fields=["queue_rank", "queued_at", "id"],
+                condition=Q(state__in=["queued", "interrupted"]),
+                name="session_queue",
+            ),
+            models.Index(
+                fields=["worker_id"], condition=Q(worker_id__isnull=False), name="session_owner"
+            ),
+            models.Index(fields=["project_id", "state"], name="session_of_project"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["card"],
+                condition=Q(state__in=[str(state) for state in LIVE], cancel_requested=False),
+                name="one_live_session_per_card",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"session {self.pk} of card {self.card_id}"
+
+
+class Turn(models.Model):
+    """One prompt: `new` until its bytes are about to leave, then `sent`, which is never sent again."""
+
+    class Kind(models.TextChoices):
+        PROMPT = "prompt"
+        FOLLOW_UP = "follow_up"
+
+    class State(models.TextChoices):
+        NEW = "new"
+        SENT = "sent"
+        ENDED = "ended"
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="turns")
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PROMPT)
+    text = models.TextField()
+    message = models.ForeignKey(
+        "AgentMessage", on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    state = models.CharField(max_length=6, choices=State.choices, default=State.NEW)
+    stop_reason = models.CharField(max_length=40, null=True)
+    # How often an unclean death was survived in this turn.
+    resumes = models.PositiveSmallIntegerField(default=0)
+    resumed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["session", "id"], name="turn_order")]
+
+    def __str__(self) -> str:
+        return f"turn {self.pk} of session {self.session_id}"
+
+
+class AgentMessage(models.Model):
+    """A line of a transcript. `index` is gapless within the session; every change has a new `rev`.
+
+    A queued follow-up has no index until it is sent. (fence, ordinal) names the line within the worker's
+    own stream: after a commit whose answer was lost, the sink sees by it what is stored already.
+    """
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+        TOOL = "tool"
+        SYSTEM = "system"
+
+    class Queue(models.TextChoices):
+        QUEUED = "queued"
+        NEXT = "next"
+        DROPPED = "dropped"
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="messages")
+    index = models.PositiveBigIntegerField(null=True)
+    rev = models.PositiveBigIntegerField(default=0)
+    role = models.CharField(max_length=10, choices=Role.choices)
+    type = models.CharField(max_length=12)
+    content = models.TextField(default="")
+    tool_call = models.TextField(null=True)
+    partial = models.BooleanField(default=False)
+    truncated = models.BooleanField(default=False)
+    queue = models.CharField(max_length=8, choices=Queue.choices, null=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    fence = models.PositiveIntegerField(null=True)
+    ordinal = models.PositiveBigIntegerField(null=True)
+    turn_id = models.PositiveBigIntegerField(null=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["session", "rev"], name="message_rev")]
+        constraints = [
+            models.UniqueConstraint(fields=["session", "index"], name="one_message_per_index"),
+            models.UniqueConstraint(
+                fields=["session", "fence", "ordinal"],
+                condition=Q(ordinal__isnull=False),
+                name="one_message_per_line",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"message {self.index} of session {self.session_id}"
+
+
+class AgentRequest(models.Model):
+    """Something a person must decide: a plan, a permission, a question. Open only under a live session."""
+
+    class Kind(models.TextChoices):
+        PLAN = "plan"
+        PERMISSION = "permission"
+        QUESTION = "question"
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        ANSWERED = "answered"
+        CANCELLED = "cancelled"
+        WITHDRAWN = "withdrawn"
+
+    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="requests")
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    title = models.TextField(default="")
+    body = models.JSONField(default=dict)
+    options = models.JSONField(default=list)
+    answer = models.JSONField(null=True)
+    answered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    answered_at = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["session"], condition=Q(state="open"), name="request_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of session {self.session_id}"

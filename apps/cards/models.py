@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.boards.models import Column
+from apps.credentials.models import Credential
+from apps.projects.models import PermissionMode, Project
+
+
+class Card(models.Model):
+    """A piece of work. What `agents` and the worktree know of it that a list shows is kept here too
+    (`agent_status`, `branch`), written in the same transaction, so that a list is one query.
+
+    `noted_seq` is the event that last made it worth reading (an agent finished, somebody changed it).
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="cards")
+    column = models.ForeignKey(Column, on_delete=models.CASCADE, related_name="cards")
+    position = models.PositiveIntegerField()
+    title = models.CharField(max_length=500)
+    prompt = models.TextField(default="")
+    labels = models.JSONField(default=list)
+    auto_mode = models.BooleanField(default=False)
+    pending_approval = models.BooleanField(default=False)
+    permission_mode = models.CharField(max_length=12, choices=PermissionMode.choices, null=True)
+    credential = models.ForeignKey(
+        Credential, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    # Asked for with the move (`defer: true`); `activate` clears it.
+    defer = models.BooleanField(default=False)
+    deferred_code = models.CharField(max_length=40, null=True)
+    deferred_message = models.TextField(null=True)
+    agent_status = models.CharField(max_length=12, null=True)
+    branch = models.CharField(max_length=300, null=True)
+    external_id = models.CharField(max_length=200, null=True)
+    noted_seq = models.PositiveBigIntegerField(default=0)
+    noted_by = models.PositiveBigIntegerField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["column", "position"], name="card_order"),
+            models.Index(fields=["project", "column", "position"], name="card_list"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "external_id"],
+                condition=Q(external_id__isnull=False),
+                name="one_card_per_external_id",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Dependency(models.Model):
+    """`card` waits until `blocker` is complete."""
+
+    card = models.ForeignKey(Card, on_delete=models.CASCADE, related_name="blockers")
+    blocker = models.ForeignKey(Card, on_delete=models.CASCADE, related_name="blocking")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["card", "blocker"], name="one_dependency"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.card_id} after {self.blocker_id}"
+
+
+class CardRead(models.Model):
+    """How far a person has read a card: the project's seq at that moment."""
+
+    card = models.ForeignKey(Card, on_delete=models.CASCADE, related_name="reads")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    seq = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["card", "user"], name="one_read_per_card")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} read {self.card_id} to {self.seq}"
+
+
+class Worktree(models.Model):
+    """A directory on a host's disk, recorded before it is made and until it is gone.
+
+    `card_id` is a plain number: the row outlives the card, because the removal of the directory does.
+    """
+
+    class State(models.TextChoices):
+        CREATING = "creating"
+        READY = "ready"
+        REMOVING = "removing"
+
+    card_id = models.PositiveBigIntegerField(unique=True)
+    project_id = models.PositiveBigIntegerField()
+    host_id = models.CharField(max_length=40)
+    repository = models.TextField()
+    path = models.TextField()
+    branch = models.CharField(max_length=300, null=True)
+    owns_branch = models.BooleanField(default=False)
+    base_ref = models.CharField(max_length=300, null=True)
+    base_commit = models.CharField(max_length=64, null=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
+    forced = models.BooleanField(default=False)
+    # Fence of the run that made it, so that a card's processes can be swept before it is removed.
+    session_wire_id = models.CharField(max_length=40, null=True)
+    setup_done_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.path

@@ -1,0 +1,63 @@
+"""Serializer fields for what all domains share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.common.ids import BadId, parse_id, public_id
+
+
+class PublicIdField(serializers.Field[int, Any, str, Any]):
+    """`card_001` outside, an integer inside."""
+
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return parse_id(self.kind, data)
+        except BadId as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def to_representation(self, value: int) -> str:
+        return public_id(self.kind, value)
+
+
+class TextField(serializers.CharField):
+    """Text as people send it: no NUL (PostgreSQL can't store it) and nothing but text.
+
+    DRF's own CharField also takes numbers; a client that sends `{"title": 5}` has a bug that it should see.
+    """
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError("must be text")
+        return super().to_internal_value(data)
+
+
+class WholeField(serializers.IntegerField):
+    """A whole JSON number; neither a fraction, nor a string, nor true."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            raise serializers.ValidationError("must be a whole number")
+        return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """true or false; not "yes", not 1."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("must be true or false")
+        return data
+
+
+class TimeField(serializers.DateTimeField):
+    """ISO 8601 in UTC with `Z`."""
+
+    def to_representation(self, value: Any) -> str | None:
+        return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

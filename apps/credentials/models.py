@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+
+class Provider(models.TextChoices):
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    OPENAI_COMPATIBLE = "openai-compatible"
+    GOOGLE = "google"
+    OPENROUTER = "openrouter"
+    CLAUDE_LOGIN = "claude-login"
+    CODEX_LOGIN = "codex-login"
+
+
+class Credential(models.Model):
+    """A key somebody owns. `sealed` is the encrypted key (see `credentials.sealing`); `hint` its mask."""
+
+    class AuthType(models.TextChoices):
+        API_KEY = "api_key"
+        OAUTH = "oauth"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        READY = "ready"
+        FAILED = "failed"
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=200)
+    provider = models.CharField(max_length=30, choices=Provider.choices)
+    auth_type = models.CharField(max_length=10, choices=AuthType.choices, default=AuthType.API_KEY)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    sealed = models.BinaryField(null=True)
+    hint = models.CharField(max_length=20, null=True)
+    base_url = models.URLField(max_length=500, null=True)
+    model = models.CharField(max_length=200, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.name

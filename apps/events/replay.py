@@ -1,0 +1,43 @@
+"""Reading stored events again: what a client missed, and what a hub lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from apps.events.bus import Position, frame
+from apps.events.models import EventStream, StoredEvent
+
+# A client that is further behind reloads the board instead; that is less work for both.
+LONGEST_REPLAY = 5_000
+
+
+def frames_since(
+    project_id: int, seq: int, *, limit: int = LONGEST_REPLAY
+) -> list[tuple[int, str]]:
+    """Up to `limit` (seq, frame) after `seq`, in order."""
+    rows = (
+        StoredEvent.objects.filter(stream_id=project_id, seq__gt=seq)
+        .order_by("seq")
+        .values_list("seq", "type", "data")[:limit]
+    )
+    return [(row[0], frame(row[1], row[0], row[2])) for row in rows]
+
+
+def positions(project_ids: Iterable[int]) -> dict[int, Position]:
+    """Where each stream stands; one query, however many projects."""
+    rows = EventStream.objects.filter(pk__in=list(project_ids)).values_list(
+        "project_id", "epoch", "version"
+    )
+    return {row[0]: Position(row[1], row[2]) for row in rows}
+
+
+def can_replay(project_id: int, since: Position | int, now: Position) -> bool:
+    """Whether every event after `since` is still there to be sent."""
+    seq = since if isinstance(since, int) else since.seq
+    if isinstance(since, Position) and since.epoch != now.epoch:
+        return False
+    if seq > now.seq or now.seq - seq > LONGEST_REPLAY:
+        return False
+    if seq == now.seq:
+        return True
+    return StoredEvent.objects.filter(stream_id=project_id, seq=seq + 1).exists()

@@ -1,0 +1,119 @@
+"""Telling others after a commit: news for browsers and doorbells for workers, over Redis.
+
+Nothing here is needed for correctness: every reader also looks at the rows once a second or two. So
+telling must never hold up a request: one bounded queue and one thread a process, 0.2 s for Redis to
+answer, no retries, and after a failure everything is skipped for a second. (With the client's default
+time-outs a hung Redis blocked a publish for 58 s.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from typing import Any
+
+import redis
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+PROJECT_CHANNEL = "kanban:project"
+SESSION_CHANNEL = "kanban:session"
+USER_CHANNEL = "kanban:user"
+
+_TIMEOUT_S = 0.2
+_PAUSE_S = 1.0
+_QUEUE_LIMIT = 10_000
+
+
+class _Teller:
+    def __init__(self) -> None:
+        self.queue: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=_QUEUE_LIMIT)
+        self.thread = threading.Thread(target=self._run, name="telling", daemon=True)
+        self.thread.start()
+
+    def put(self, kind: str, item: Any) -> None:
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait((kind, item))
+
+    def _run(self) -> None:
+        client = redis.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            retry=None,
+        )
+        skip_until = 0.0
+        while True:
+            batch = [self.queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < 500:
+                    batch.append(self.queue.get_nowait())
+            if time.monotonic() < skip_until:
+                continue
+            try:
+                pipe = client.pipeline(transaction=False)
+                for kind, item in batch:
+                    if kind == "publish":
+                        pipe.publish(*item)
+                if len(pipe):
+                    pipe.execute()
+                for kind, item in batch:
+                    if kind == "ring":
+                        _ring_now(*item)
+            except Exception as error:  # noqa: BLE001 - redis, kombu and the socket each have their own
+                skip_until = time.monotonic() + _PAUSE_S
+                logger.warning("telling: Redis does not answer (%s); rows will do", error)
+                with contextlib.suppress(Exception):
+                    client.connection_pool.disconnect()
+
+
+def _ring_now(task: str, queue_name: str, args: list[Any]) -> None:
+    from kanban_agents.celery import app
+
+    app.send_task(task, args=args, queue=queue_name, expires=10, retry=False, ignore_result=True)
+
+
+_teller: _Teller | None = None
+_making = threading.Lock()
+
+
+def _get() -> _Teller:
+    global _teller
+    if _teller is None:
+        with _making:
+            if _teller is None:
+                _teller = _Teller()
+    return _teller
+
+
+def _forget() -> None:
+    """A forked child has the queue but not the thread; it starts its own."""
+    global _teller, _making
+    _teller = None
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def tell_project(project_id: int, epoch: str, seq: int, frame: str) -> None:
+    _get().put("publish", (PROJECT_CHANNEL, f"{project_id}:{epoch}:{seq}\n{frame}"))
+
+
+def tell_session(session_id: int, head: str, frames: str) -> None:
+    """`head` says what follows (see realtime.hub); `frames` goes to the sockets as it is."""
+    _get().put("publish", (SESSION_CHANNEL, f"{session_id}:{head}\n{frames}"))
+
+
+def tell_user(user_id: int, frame: str) -> None:
+    _get().put("publish", (USER_CHANNEL, f"{user_id}\n{frame}"))
+
+
+def ring(task: str, *, queue_name: str = "default", args: list[Any] | None = None) -> None:
+    """Wake whoever serves the queue; a bell that isn't heard only costs the two seconds of a poll."""
+    _get().put("ring", (task, queue_name, args or []))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from apps.accounts.models import User
+from apps.credentials.models import Credential
+from apps.organizations.models import Organization
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: User) -> ProjectQuerySet:
+        """What the user reaches: owned, member of, or a project of an organization they are in."""
+        return self.filter(
+            Q(owner=user)
+            | Q(pk__in=ProjectMember.objects.filter(user=user).values("project"))
+            | Q(organization__memberships__user=user)
+        ).distinct()
+
+
+class PermissionMode(models.TextChoices):
+    UNATTENDED = "unattended"
+    ASK = "ask"
+    PLAN = "plan"
+
+
+class Project(models.Model):
+    """A directory that agents work on. `path` never changes; `is_git` is what it was when added."""
+
+    name = models.CharField(max_length=200)
+    path = models.TextField()
+    is_git = models.BooleanField(default=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, null=True, related_name="projects"
+    )
+    credential = models.ForeignKey(
+        Credential, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    agent = models.CharField(max_length=60, null=True)
+    model = models.CharField(max_length=200, null=True)
+    permission_mode = models.CharField(
+        max_length=12, choices=PermissionMode.choices, default=PermissionMode.UNATTENDED
+    )
+    base_branch = models.CharField(max_length=250, null=True)
+    branch_template = models.CharField(max_length=250, null=True)
+    worktree = models.BooleanField(default=True)
+    max_parallel_agents = models.PositiveIntegerField(null=True)
+    auto_commit = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProjectMember(models.Model):
+    class Role(models.TextChoices):
+        ADMIN = "admin"
+        MEMBER = "member"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="one_membership_per_project"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.project_id}"
+
+
+class ProjectVisit(models.Model):
+    """What one person sees of a project in their own way: its place in their list, when last opened.
+
+    `read_version` rises when they read something; it is part of the ETag of their card lists.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="visits")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    position = models.PositiveIntegerField(null=True)
+    last_opened_at = models.DateTimeField(null=True)
+    read_version = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="one_visit_per_project"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.project_id}"
