@@ -1,0 +1,121 @@
+"""What can run: each kind of run registers its table and how it is claimed, run, taken over and finished.
+
+The worker's loop knows nothing else of them, so sessions, scripts and the like share one claim, one lease,
+one reaper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from apps.common.ids import public_id
+
+if TYPE_CHECKING:
+    from apps.runs.sink import Sink
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this worker owns as long as the row's fence is still this one."""
+
+    kind: str
+    run_id: int
+    fence: int
+    host_id: str
+    worker_id: str
+
+    @property
+    def wire_id(self) -> str:
+        return public_id(self.kind, self.run_id)
+
+    @property
+    def marker(self) -> str:
+        """Value of BOARD_RUN in the environment of everything this run starts."""
+        return f"{self.host_id}:{self.wire_id}.{self.fence}"
+
+
+@dataclass
+class Handle:
+    """What the loop holds of a run in progress, and how it tells the run what happens around it."""
+
+    claim: Claim
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    # The row has another fence, or is gone: write nothing more, only end the processes.
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    # The worker stops in an orderly way: leave the run so that it can be resumed.
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    # Something waits in the rows (a follow-up, an answer).
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Surroundings(Protocol):
+    """What the loop offers to a run."""
+
+    sink: Sink
+
+    async def database(self, function: Callable[[], T]) -> T:
+        """Run short database work in a thread that keeps its connection; waits out an outage."""
+        ...
+
+    async def disk(self, function: Callable[[], T]) -> T:
+        """Run slow work on disk (git, copying) in a pool of its own."""
+        ...
+
+
+class Kind(Protocol):
+    name: str
+
+    def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
+        """Take the next run that may start, in a transaction of its own; None when there is none."""
+        ...
+
+    def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
+        """run id → (fence, cancel requested) of the runs that the worker owns, in one query."""
+        ...
+
+    def take_over(self, run_id: int, *, dead: str, worker_id: str) -> Claim | None:
+        """Make a dead worker's run ours for the sweep, with a raised fence; None if somebody was first."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """After the sweep: nobody owns the run; if it was to be cancelled, it is cancelled now."""
+        ...
+
+    def interrupt(self, claim: Claim) -> None:
+        """An orderly stop: the run goes on in another worker."""
+        ...
+
+    def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
+        """Work on the run to its end. Writes exactly one final status; never raises for the run's own failures."""
+        ...
+
+    def fail(self, claim: Claim, code: str, message: str) -> None:
+        """The run ended in a way nobody foresaw."""
+        ...
+
+
+_kinds: dict[str, Kind] = {}
+_due: list[Callable[[str], None]] = []
+
+
+def register(kind: Kind) -> None:
+    _kinds[kind.name] = kind
+
+
+def kinds() -> list[Kind]:
+    return list(_kinds.values())
+
+
+def register_due(job: Callable[[str], None]) -> None:
+    """Call the job with the host's id every two seconds, in the pool for disk work; it must be repeatable."""
+    _due.append(job)
+
+
+def due_jobs() -> list[Callable[[str], None]]:
+    return list(_due)

@@ -1,0 +1,109 @@
+"""Which workers live. The lease belongs to the worker, not to each run.
+
+A worker holds an flock on `<data>/workers/<id>` for life and raises `Worker.beat` every 3 s. It is dead when
+its lock can be had (same host: proof at once), or when `beat` has stood still for 15 s of the observer's own
+monotonic clock (wall clocks are never compared: laptops sleep, clocks step).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from django.db.models import F
+from django.utils import timezone
+
+from apps.host.disk import Lock, try_flock
+from apps.runs.models import Worker
+
+BEAT_EVERY_S = 3.0
+DEAD_AFTER_S = 15.0
+FORGET_AFTER = timedelta(days=1)
+
+
+@dataclass
+class Lease:
+    worker_id: str
+    host_id: str
+    lock: Lock
+
+
+def register(data_dir: Path, host_id: str, pid: int) -> Lease:
+    """A new worker with its lock held; two can never have the same id."""
+    worker_id = f"w{secrets.token_hex(8)}"
+    directory = data_dir / "workers"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = try_flock(directory / worker_id)
+    if lock is None:
+        raise RuntimeError("a new worker's lock is held by somebody else")
+    Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
+    return Lease(worker_id, host_id, lock)
+
+
+def beat(worker_id: str) -> bool:
+    """Raise the worker's beat; False when its row is gone."""
+    return (
+        Worker.objects.filter(pk=worker_id).update(beat=F("beat") + 1, beat_at=timezone.now()) == 1
+    )
+
+
+def sign_off(worker_id: str) -> None:
+    Worker.objects.filter(pk=worker_id).delete()
+
+
+@dataclass
+class Observer:
+    """One worker's view of the others, by its own clock."""
+
+    worker_id: str
+    host_id: str
+    data_dir: Path
+    since: float = field(default_factory=time.monotonic)
+    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def database_was_gone(self) -> None:
+        """After an outage nobody could beat: everybody gets the full time again."""
+        self.since = time.monotonic()
+        self.seen.clear()
+
+    def dead(self) -> list[str]:
+        """Ids of workers of this host that are dead. One query, and one flock for each worker of this host."""
+        now = time.monotonic()
+        found: list[str] = []
+        rows = Worker.objects.exclude(pk=self.worker_id).values_list("id", "host_id", "beat")
+        for worker_id, host_id, count in rows:
+            if host_id != self.host_id:
+                continue
+            if self._lock_is_free(worker_id):
+                found.append(worker_id)
+                continue
+            last = self.seen.get(worker_id)
+            if last is None or last[0] != count:
+                self.seen[worker_id] = (count, now)
+            elif now - last[1] >= DEAD_AFTER_S and now - self.since >= DEAD_AFTER_S:
+                found.append(worker_id)
+        return found
+
+    def _lock_is_free(self, worker_id: str) -> bool:
+        path = self.data_dir / "workers" / worker_id
+        if not path.exists():
+            return True
+        lock = try_flock(path)
+        if lock is None:
+            return False
+        lock.release()
+        return True
+
+    def forget(self, worker_id: str) -> None:
+        """Its runs have all been taken over: the row and its lock file go."""
+        Worker.objects.filter(pk=worker_id).delete()
+        self.seen.pop(worker_id, None)
+        (self.data_dir / "workers" / worker_id).unlink(missing_ok=True)
+
+
+def any_alive(within_s: float) -> bool:
+    """For people and health checks only: whether some worker's beat is that recent by the wall clock."""
+    return Worker.objects.filter(beat_at__gte=timezone.now() - timedelta(seconds=within_s)).exists()

@@ -1,0 +1,22 @@
+"""Counting and claiming under one lock.
+
+Counting first and claiming afterwards let 7 to 11 run where 4 were allowed.
+"""
+
+from __future__ import annotations
+
+from django.db import connection
+
+_ADVISORY_KEY = 0x6B616E  # "kan"
+
+
+def lock() -> None:
+    """Hold the limits' lock until the transaction ends; it comes first in the lock order.
+
+    On SQLite the transaction itself is the lock (IMMEDIATE).
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("limits.lock needs a transaction")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_KEY])

@@ -1,0 +1,381 @@
+"""The bounded sink: one thread a worker that stores the lines of all runs in batches.
+
+Every 50 ms at most one transaction stores whatever came in (executemany: one row at a time cost 12 times the
+CPU) and tells the hubs after its commit. The only source of `index` and `rev` is one UPDATE … RETURNING on
+the run's row, guarded by its fence, in the transaction of the insert: a stale owner gets no numbers.
+
+A line is named by (fence, ordinal), so after a commit whose answer was lost the sink reads what is there and
+stores the rest. Nothing is dropped: a run with more than 2,000 lines or 2 MB unsaved is not read
+(`Feed.room`) until the database has caught up. SQLite: this connection alone runs with synchronous=NORMAL; a
+power cut may cost the transcript's last moments, never a change that was answered to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from apps.events import telling
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.05
+MOST_LINES = 2_000
+MOST_BYTES = 2_000_000
+BATCH_LINES = 4_000
+
+
+@dataclass
+class Line:
+    """A message as it stands now. The same ordinal put again is an update of the same message."""
+
+    ordinal: int
+    role: str
+    type: str
+    content: str = ""
+    tool_call: str | None = None
+    partial: bool = False
+    truncated: bool = False
+    turn_id: int | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def size(self) -> int:
+        return len(self.content) + len(self.tool_call or "")
+
+
+class Table(Protocol):
+    """Where lines of a kind of run go: its tables, and the frame a browser gets for a stored one."""
+
+    run_table: str
+    line_table: str
+    foreign_key: str
+
+    def frame(self, run_id: int, message_id: int, index: int, rev: int, line: Line) -> str: ...
+
+
+@dataclass
+class Feed:
+    """One run's way into the sink. Made and used in the loop's thread; the sink's thread empties it."""
+
+    table: Table
+    run_id: int
+    fence: int
+    on_lost: Callable[[], None]
+    sink: Sink
+    pending: dict[int, Line] = field(default_factory=dict)
+    in_flight: dict[int, Line] = field(default_factory=dict)
+    stored: dict[int, tuple[int, int]] = field(default_factory=dict)
+    learned: dict[int, tuple[int, int]] = field(default_factory=dict)
+    bytes: int = 0
+    room_again: asyncio.Event = field(default_factory=asyncio.Event)
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    next_ordinal: int = 0
+    lost: bool = False
+
+    def new_ordinal(self) -> int:
+        self.next_ordinal += 1
+        return self.next_ordinal
+
+    def put(self, line: Line) -> None:
+        """Store the line, or its newest state, soon. Never blocks; ask `room` before reading more."""
+        if self.lost:
+            return
+        with self.sink.lock:
+            old = self.pending.get(line.ordinal)
+            self.bytes += line.size - (old.size if old else 0)
+            self.pending[line.ordinal] = line
+            self.emptied.clear()
+            if len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES:
+                self.room_again.clear()
+            self.sink.waiting[id(self)] = self
+        self.sink.ring.set()
+
+    def index_of(self, ordinal: int) -> int | None:
+        """The message's index once it is stored; deltas need it."""
+        place = self.stored.get(ordinal)
+        return place[1] if place else None
+
+    async def room(self) -> None:
+        """Wait until there is room for more; the caller reads nothing from its process meanwhile."""
+        if len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES:
+            await self.room_again.wait()
+
+    async def flushed(self) -> None:
+        """Wait until everything put so far is stored (or refused because the run isn't ours any more)."""
+        while (self.pending or self.in_flight) and not self.lost:
+            await self.emptied.wait()
+
+    def forget(self, ordinal: int) -> None:
+        """The line will not change again; its place needs no remembering once it is stored."""
+        with self.sink.lock:
+            self.sink.done.setdefault(id(self), set()).add(ordinal)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ring = threading.Event()
+        self.waiting: dict[int, Feed] = {}
+        self.done: dict[int, set[int]] = {}
+        self.closing = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: threading.Thread | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread = threading.Thread(target=self._run, name="sink", daemon=True)
+        self.thread.start()
+
+    def feed(self, table: Table, run_id: int, fence: int, on_lost: Callable[[], None]) -> Feed:
+        return Feed(table, run_id, fence, on_lost, self)
+
+    def close(self) -> None:
+        """Store what is there and end; gives up after 5 s if the database is gone."""
+        self.closing = True
+        self.ring.set()
+        if self.thread:
+            self.thread.join(5)
+
+    def _run(self) -> None:
+        delay = 0.1
+        while True:
+            self.ring.wait()
+            self.ring.clear()
+            while batch := self._take():
+                started = time.monotonic()
+                while not self._store(batch):
+                    logger.warning(
+                        "the sink can't store %d runs' lines; again in %.1f s", len(batch), delay
+                    )
+                    time.sleep(delay)
+                    delay = min(5.0, delay * 2)
+                    self._find_stored(batch)
+                delay = 0.1
+                if not self.closing:
+                    time.sleep(max(0.0, FLUSH_S - (time.monotonic() - started)))
+            if self.closing:
+                connection.close()
+                return
+
+    def _take(self) -> list[Feed]:
+        """Move what is pending to in flight; a feed that fails keeps it there for the next try."""
+        with self.lock:
+            batch = list(self.waiting.values())
+            self.waiting.clear()
+            for feed in batch:
+                feed.in_flight = feed.pending
+                feed.pending = {}
+                feed.bytes = 0
+        return [feed for feed in batch if feed.in_flight]
+
+    def _store(self, batch: list[Feed]) -> bool:
+        """Store the batch in one transaction; True when it is dealt with."""
+        try:
+            self._normal_sync()
+            done = self._transact(batch)
+        except (DatabaseError, InterfaceError) as error:
+            from apps.runs.worker import is_outage
+
+            with contextlib.suppress(Exception):
+                connection.close()
+            if is_outage(error):
+                return False
+            return self._store_apart(batch, error)
+        self._tell(done)
+        self._settle(batch)
+        return True
+
+    def _store_apart(self, batch: list[Feed], error: Exception) -> bool:
+        """The database refuses some of the data: find whose by halves of runs, then of lines."""
+        if len(batch) > 1:
+            return all([self._store([feed]) for feed in batch])
+        feed = batch[0]
+        lines = feed.in_flight
+        if len(lines) > 1:
+            ok = True
+            for ordinal, line in lines.items():
+                feed.in_flight = {ordinal: line}
+                ok = self._store([feed]) and ok
+            return ok
+        logger.error("%s %s: a line can't be stored: %s", feed.table.run_table, feed.run_id, error)
+        for line in lines.values():
+            line.content = f"(This line could not be stored: {type(error).__name__})"
+            line.tool_call = None
+        try:
+            self._tell(self._transact([feed]))
+        except (DatabaseError, InterfaceError):
+            logger.exception("not even its replacement")
+        self._settle([feed])
+        return True
+
+    def _transact(self, batch: Iterable[Feed]) -> list[tuple[Feed, int, int, list[str]]]:
+        feeds = sorted(batch, key=lambda feed: feed.run_id)
+        told, lost = [], []
+        for feed in feeds:
+            feed.learned = {}
+        with transaction.atomic(), connection.cursor() as cursor:
+            for feed in feeds:
+                result = _write(cursor, feed)
+                if result is None:
+                    lost.append(feed)
+                else:
+                    told.append((feed, *result))
+        # Only now: what a transaction that fails has learned was never stored.
+        for feed in feeds:
+            feed.stored.update(feed.learned)
+        for feed in lost:
+            feed.lost = True
+        return told
+
+    def _tell(self, told: list[tuple[Feed, int, int, list[str]]]) -> None:
+        for feed, first, last, frames in told:
+            telling.tell_session(feed.run_id, f"m:{first}:{last}", "\n".join(frames))
+
+    def _settle(self, batch: list[Feed]) -> None:
+        with self.lock:
+            for feed in batch:
+                feed.in_flight = {}
+                for ordinal in self.done.pop(id(feed), ()):
+                    if ordinal in feed.pending:
+                        self.done.setdefault(id(feed), set()).add(ordinal)
+                    else:
+                        feed.stored.pop(ordinal, None)
+        if self.loop is None:
+            return
+        for feed in batch:
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(_wake, feed)
+
+    def _find_stored(self, batch: list[Feed]) -> None:
+        """After a failed commit: which of the lines are there all the same?"""
+        try:
+            with connection.cursor() as cursor:
+                for feed in batch:
+                    ordinals = [o for o in feed.in_flight if o not in feed.stored]
+                    if not ordinals:
+                        continue
+                    cursor.execute(
+                        f"SELECT ordinal, id, {_quoted('index')} FROM {feed.table.line_table}"
+                        f" WHERE {feed.table.foreign_key} = %s AND fence = %s AND ordinal >= %s",
+                        [feed.run_id, feed.fence, min(ordinals)],
+                    )
+                    for ordinal, pk, index in cursor.fetchall():
+                        feed.stored[ordinal] = (pk, index)
+        except (DatabaseError, InterfaceError):
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _normal_sync(self) -> None:
+        if connection.vendor == "sqlite" and connection.connection is None:
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA synchronous=NORMAL")
+
+
+def _wake(feed: Feed) -> None:
+    if feed.lost:
+        feed.on_lost()
+    feed.room_again.set()
+    feed.emptied.set()
+
+
+def _quoted(name: str) -> str:
+    return connection.ops.quote_name(name)
+
+
+def _write(cursor: Any, feed: Feed) -> tuple[int, int, list[str]] | None:
+    """Number and store a feed's lines; None when the run isn't ours any more."""
+    lines = list(feed.in_flight.values())
+    new = [line for line in lines if line.ordinal not in feed.stored]
+    table = feed.table
+    cursor.execute(
+        f"UPDATE {table.run_table} SET next_index = next_index + %s, next_rev = next_rev + %s"
+        " WHERE id = %s AND fence = %s RETURNING next_index, next_rev",
+        [len(new), len(lines), feed.run_id, feed.fence],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    index, rev = row[0] - len(new), row[1] - len(lines)
+    first = rev
+    inserts, updates = [], []
+    revs: list[int] = []
+    for line in lines:
+        if line.ordinal in feed.stored:
+            updates.append(
+                (
+                    line.content,
+                    line.tool_call,
+                    line.partial,
+                    line.truncated,
+                    rev,
+                    feed.run_id,
+                    feed.fence,
+                    line.ordinal,
+                )
+            )
+        else:
+            inserts.append(
+                (
+                    feed.run_id,
+                    index,
+                    rev,
+                    line.role,
+                    line.type,
+                    line.content,
+                    line.tool_call,
+                    line.partial,
+                    line.truncated,
+                    feed.fence,
+                    line.ordinal,
+                    line.turn_id,
+                    connection.ops.adapt_datetimefield_value(line.created_at),
+                )
+            )
+            index += 1
+        revs.append(rev)
+        rev += 1
+    if inserts:
+        _insert(cursor, table, inserts)
+        _learn(cursor, feed, [line.ordinal for line in new])
+    if updates:
+        cursor.executemany(
+            f"UPDATE {table.line_table} SET content = %s, tool_call = %s, partial = %s, truncated = %s,"
+            f" rev = %s WHERE {table.foreign_key} = %s AND fence = %s AND ordinal = %s",
+            updates,
+        )
+    frames = []
+    for line, line_rev in zip(lines, revs, strict=True):
+        pk, place = feed.stored.get(line.ordinal) or feed.learned[line.ordinal]
+        frames.append(table.frame(feed.run_id, pk, place, line_rev, line))
+    return first, rev - 1, frames
+
+
+_COLUMNS = (
+    "index rev role type content tool_call partial truncated fence ordinal turn_id created_at"
+)
+
+
+def _insert(cursor: Any, table: Table, rows: list[tuple[Any, ...]]) -> None:
+    columns = ", ".join([table.foreign_key, *map(_quoted, _COLUMNS.split())])
+    marks = ", ".join(["%s"] * (len(_COLUMNS.split()) + 1))
+    cursor.executemany(f"INSERT INTO {table.line_table} ({columns}) VALUES ({marks})", rows)
+
+
+def _learn(cursor: Any, feed: Feed, ordinals: list[int]) -> None:
+    cursor.execute(
+        f"SELECT ordinal, id, {_quoted('index')} FROM {feed.table.line_table}"
+        f" WHERE {feed.table.foreign_key} = %s AND fence = %s AND ordinal BETWEEN %s AND %s",
+        [feed.run_id, feed.fence, min(ordinals), max(ordinals)],
+    )
+    for ordinal, pk, index in cursor.fetchall():
+        feed.learned[ordinal] = (pk, index)

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from celery import shared_task
+
+from apps.runs import worker
+
+QUEUE = "agents"
+
+
+@shared_task(name="runs.poke", ignore_result=True)
+def poke() -> None:
+    """Ring: something changed in the rows that a worker should look at."""
+    worker.poke()

@@ -1,0 +1,319 @@
+"""The worker's loop: one asyncio loop in a thread of its own that owns every agent and script process.
+
+Started beside Celery in the worker process; Celery tasks only wake it. Processes are spawned from this
+thread, because a child's PDEATHSIG fires when the thread that forked it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+)
+
+from apps.host import processes
+from apps.host.disk import free_bytes, host_id
+from apps.runs import leases
+from apps.runs.kinds import Claim, Handle, Kind, due_jobs, kinds
+from apps.runs.sink import Sink
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TICK_S = 2.0
+FLAGS_S = 1.0
+LOW_DISK_BYTES = 1 << 30
+
+
+class Loop:
+    """See the module. Everything here runs in the loop's thread unless it says otherwise."""
+
+    def __init__(self, heartbeat_fd: int | None) -> None:
+        self.heartbeat_fd = heartbeat_fd
+        self.data_dir = settings.DATA_DIR
+        self.host_id = host_id(self.data_dir)
+        self.wake = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.sink = Sink()
+        self.handles: dict[tuple[str, int], Handle] = {}
+        self.loop = asyncio.get_running_loop()
+        # Two: a slow claim must not keep the heartbeat from the database.
+        self.database_pool = ThreadPoolExecutor(3, thread_name_prefix="database")
+        self.disk_pool = ThreadPoolExecutor(4, thread_name_prefix="disk")
+        self.background: set[asyncio.Task[None]] = set()
+
+    async def database(self, function: Callable[[], T]) -> T:
+        delay = 0.1
+        while True:
+            try:
+                return await self.loop.run_in_executor(
+                    self.database_pool, _with_connection, function
+                )
+            except (DatabaseError, InterfaceError) as error:
+                if not is_outage(error):
+                    raise
+                logger.warning("database does not answer (%s); again in %.1f s", error, delay)
+                await asyncio.sleep(delay)
+                delay = min(5.0, delay * 2)
+
+    async def disk(self, function: Callable[[], T]) -> T:
+        return await self.loop.run_in_executor(self.disk_pool, _with_connection, function)
+
+    async def main(self) -> None:
+        self.lease = await self.database(
+            lambda: leases.register(self.data_dir, self.host_id, os.getpid())
+        )
+        self.observer = leases.Observer(self.lease.worker_id, self.host_id, self.data_dir)
+        self.sink.start(self.loop)
+        logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
+        jobs = [self._beat(), self._flags(), self._tick(), self._due(), self._pulse()]
+        tasks = [asyncio.create_task(_forever(job)) for job in jobs]
+        await self.stopping.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stop_runs()
+        await asyncio.get_running_loop().run_in_executor(None, self.sink.close)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.database(lambda: leases.sign_off(self.lease.worker_id)), 2)
+        self.lease.lock.release()
+
+    async def _stop_runs(self) -> None:
+        for handle in self.handles.values():
+            handle.stop.set()
+        tasks = [handle.task for handle in self.handles.values() if handle.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=8)
+
+    async def _pulse(self) -> None:
+        """A byte a second to the supervisor: a loop that hangs is killed and restarted by it."""
+        while True:
+            if self.heartbeat_fd is not None:
+                with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                    os.write(self.heartbeat_fd, b".")
+            await asyncio.sleep(1)
+
+    async def _beat(self) -> None:
+        while True:
+            started = time.monotonic()
+            alive = await self.database(lambda: leases.beat(self.lease.worker_id))
+            if time.monotonic() - started > leases.DEAD_AFTER_S / 3:
+                self.observer.database_was_gone()
+            if not alive:
+                # Somebody took us for dead: our runs have other fences, and _flags will find that out.
+                await self.database(self._sign_on_again)
+            await asyncio.sleep(leases.BEAT_EVERY_S)
+
+    def _sign_on_again(self) -> None:
+        from apps.runs.models import Worker
+
+        Worker.objects.get_or_create(
+            id=self.lease.worker_id, defaults={"host_id": self.host_id, "pid": os.getpid()}
+        )
+
+    async def _flags(self) -> None:
+        """Tell each run what its row says: asked to cancel, or taken over by somebody else."""
+        while True:
+            await asyncio.sleep(FLAGS_S)
+            await self.read_flags()
+
+    async def read_flags(self) -> None:
+        for kind in kinds():
+            mine = {key[1]: h for key, h in self.handles.items() if key[0] == kind.name}
+            if not mine:
+                continue
+            owned = await self.database(lambda kind=kind: kind.owned(self.lease.worker_id))  # type: ignore[misc]
+            for run_id, handle in mine.items():
+                fence, cancel = owned.get(run_id, (None, False))
+                if fence != handle.claim.fence:
+                    handle.lost.set()
+                elif cancel:
+                    handle.cancel.set()
+
+    async def _tick(self) -> None:
+        """Every two seconds, or at once when woken: adopt, claim, look at what is due."""
+        while True:
+            await self._adopt()
+            if self.wake.is_set():
+                self.wake.clear()
+                await self.read_flags()
+                for handle in self.handles.values():
+                    handle.news.set()
+            await self._claim()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), TICK_S)
+
+    async def _due(self) -> None:
+        while True:
+            for job in due_jobs():
+                try:
+                    await self.disk(lambda job=job: job(self.host_id))  # type: ignore[misc]
+                except Exception:
+                    logger.exception("%s failed; it is tried again", job)
+            await asyncio.sleep(TICK_S)
+
+    async def _claim(self) -> None:
+        closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
+        for kind in kinds():
+            while not self.stopping.is_set():
+                claim = await self.database(
+                    lambda kind=kind: kind.claim(  # type: ignore[misc]
+                        self.lease.worker_id, self.host_id, closing=closing
+                    )
+                )
+                if claim is None:
+                    break
+                self._start(kind, claim)
+
+    def _start(self, kind: Kind, claim: Claim) -> None:
+        handle = Handle(claim)
+        key = (kind.name, claim.run_id)
+        self.handles[key] = handle
+        handle.task = asyncio.create_task(self._run(kind, handle), name=claim.wire_id)
+
+    async def _run(self, kind: Kind, handle: Handle) -> None:
+        claim = handle.claim
+        try:
+            await kind.run(handle, self)
+        except Exception as error:
+            logger.exception("%s ended unexpectedly", claim.wire_id)
+            text = f"The server stumbled over this run ({type(error).__name__}); its log has the details."
+            await self.database(lambda: kind.fail(claim, "internal", text))
+        finally:
+            await self._end(kind, handle)
+
+    async def _end(self, kind: Kind, handle: Handle) -> None:
+        """Sweep, then let go of the row: only then may another run use the same place."""
+        claim = handle.claim
+        stuck = await self._sweep(claim)
+        try:
+            if stuck:
+                logger.error("%s: processes %s can't be killed", claim.wire_id, stuck)
+            elif not handle.lost.is_set():
+                await self.database(lambda: kind.release(claim))
+        finally:
+            self.handles.pop((kind.name, claim.run_id), None)
+            self.wake.set()
+
+    async def _sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
+        return await self.disk(
+            lambda: processes.sweep_run(
+                claim.host_id,
+                claim.wire_id,
+                fence=claim.fence if below_fence is None else None,
+                below_fence=below_fence,
+            )
+        )
+
+    async def _adopt(self) -> None:
+        for worker_id in await self.database(self.observer.dead):
+            logger.warning("worker %s is dead; its runs go on here", worker_id)
+            for kind in kinds():
+                owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
+                for run_id in owned:
+                    await self._take_over(kind, run_id, worker_id)
+            await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
+
+    async def _take_over(self, kind: Kind, run_id: int, dead: str) -> None:
+        claim = await self.database(
+            lambda: kind.take_over(run_id, dead=dead, worker_id=self.lease.worker_id)
+        )
+        if claim is None:
+            return
+        stuck = await self._sweep(claim, below_fence=claim.fence)
+        if stuck:
+            logger.error("%s: processes %s of a dead worker can't be killed", claim.wire_id, stuck)
+            return
+        await self.database(lambda: kind.release(claim))
+
+
+async def _forever(job: object) -> None:
+    try:
+        await job  # type: ignore[misc]
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        # A worker whose loop has lost a limb must not look alive: the supervisor starts another.
+        logger.exception("the worker's loop broke")
+        os._exit(70)
+
+
+_SQLITE_OUTAGES = ("locked", "busy", "disk", "full", "unable to open", "readonly")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same statement may work later: the database is gone, busy or out of space.
+
+    SQLite reports a misspelt column by the same class as a full disk; only the text tells them apart.
+    """
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    return connection.vendor != "sqlite" or any(part in str(error) for part in _SQLITE_OUTAGES)
+
+
+def _with_connection(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except (DatabaseError, InterfaceError):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        raise
+    finally:
+        if connection.connection is not None and connection.errors_occurred:
+            close_old_connections()
+
+
+_loop: Loop | None = None
+_thread: threading.Thread | None = None
+
+
+def start_loop(heartbeat_fd: int | None) -> None:
+    """Start the loop in a thread of this process and return; it claims as soon as it is registered."""
+    global _thread
+    ready = threading.Event()
+
+    async def body() -> None:
+        global _loop
+        _loop = Loop(heartbeat_fd)
+        ready.set()
+        await _loop.main()
+
+    def run() -> None:
+        try:
+            asyncio.run(body())
+        except BaseException:
+            logger.exception("the worker's loop broke")
+            os._exit(70)
+
+    _thread = threading.Thread(target=run, name="runs", daemon=True)
+    _thread.start()
+    ready.wait(10)
+
+
+def stop_loop(timeout: float) -> None:
+    """Stop in an orderly way: runs become `interrupted` and go on after the next start."""
+    if _loop is None or _thread is None:
+        return
+    _loop.loop.call_soon_threadsafe(_loop.stopping.set)
+    _thread.join(timeout)
+
+
+def poke() -> None:
+    """Look at the rows now (called from a Celery task, in another thread)."""
+    if _loop is not None:
+        _loop.loop.call_soon_threadsafe(_loop.wake.set)
