@@ -1,0 +1,345 @@
+"""What a worker writes about a session: claim, progress, and exactly one end per attempt.
+
+Each function is one transaction that names its fence; a stale owner gets `NotOurs` and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import F, Q
+from django.utils import timezone
+
+from apps.agents import gate, sessions, turns
+from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.boards.models import ColumnType
+from apps.cards import services as cards
+from apps.cards.models import Card
+from apps.events import bus
+from apps.runs import limits
+from apps.runs.kinds import Claim, Handle, Surroundings
+from apps.runs.models import HOLDING, LIVE, State
+
+QUEUED_LOOK = 500
+
+
+@dataclass
+class Counts:
+    """Who works, counted once for a pass over the queue."""
+
+    host: int
+    projects: Counter[int]
+    busy_cards: set[int]
+    columns: Counter[int]
+    paths: set[str]
+
+    @classmethod
+    def now(cls, host_id: str) -> Counts:
+        holding = list(
+            AgentSession.objects.filter(state__in=HOLDING).values_list(
+                "host_id", "project_id", "card_id", "card__column_id"
+            )
+        )
+        owned = AgentSession.objects.filter(worker_id__isnull=False)
+        waiting = Card.objects.filter(Q(pending_approval=True) | Q(agent_status=State.WAITING))
+        columns = Counter(row[3] for row in holding)
+        columns.update(waiting.exclude(pk__in=[r[2] for r in holding]).values_list("column_id", flat=True))
+        in_place = owned.filter(Q(card__project__worktree=False) | Q(card__project__is_git=False))
+        return cls(
+            host=sum(1 for row in holding if row[0] == host_id),
+            projects=Counter(row[1] for row in holding),
+            busy_cards=set(owned.values_list("card_id", flat=True)),
+            columns=columns,
+            paths=set(in_place.values_list("card__project__path", flat=True)),
+        )
+
+    def reason_against(self, session: AgentSession, *, closing: bool) -> str | None:
+        """Why the session can't start right now; None when it can."""
+        card, project, column = session.card, session.card.project, session.card.column
+        if closing:
+            return "disk_low"
+        if card.pk in self.busy_cards:
+            return "previous_agent"
+        if session.state == State.QUEUED:
+            if self.host >= settings.MAX_AGENTS:
+                return "max_agents"
+            if project.max_parallel_agents and self.projects[project.pk] >= project.max_parallel_agents:
+                return "project_limit"
+            if column.wip_limit and self.columns[column.pk] >= column.wip_limit and not card.pending_approval:
+                return "wip_limit"
+        if not (project.worktree and project.is_git) and project.path in self.paths:
+            return "path_in_use"
+        return None
+
+
+class AgentKind:
+    """Agent sessions as a kind of run."""
+
+    name = "session"
+
+    def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
+        queue = list(
+            AgentSession.objects.filter(
+                state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
+            )
+            .filter(Q(host_id=None) | Q(host_id=host_id))
+            .filter(Q(not_before=None) | Q(not_before__lte=timezone.now()))
+            .select_related("card__project", "card__column")
+            .order_by("queue_rank", "queued_at", "id")[:QUEUED_LOOK]
+        )
+        if not queue:
+            return None
+        counts = Counts.now(host_id)
+        for session in queue:
+            reason = counts.reason_against(session, closing=closing)
+            if reason is None:
+                claim = _take(session.pk, session.project_id, worker_id, host_id)
+                if claim is not None:
+                    return claim
+            elif reason != session.queue_reason:
+                _say_why(session.pk, session.project_id, reason)
+        return None
+
+    def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
+        rows = AgentSession.objects.filter(worker_id=worker_id).values_list(
+            "pk", "fence", "cancel_requested"
+        )
+        return {pk: (fence, cancel) for pk, fence, cancel in rows}
+
+    @bus.atomically
+    def take_over(self, run_id: int, *, dead: str, worker_id: str) -> Claim | None:
+        found = AgentSession.objects.filter(pk=run_id, worker_id=dead).first()
+        if found is None:
+            return None
+        bus.lock(found.project_id)
+        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(pk=run_id)
+        if session.worker_id != dead:
+            return None
+        session.fence += 1
+        session.worker_id = worker_id
+        if session.state in (State.STARTING, State.RUNNING):
+            session.state = State.INTERRUPTED
+            session.queued_at = timezone.now()
+            Turn.objects.filter(session=session, state=Turn.State.SENT).update(
+                resumes=F("resumes") + 1, resumed_at=timezone.now()
+            )
+        session.save()
+        sessions.changed(session)
+        return Claim(self.name, session.pk, session.fence, session.host_id or "", worker_id)
+
+    @bus.atomically
+    def release(self, claim: Claim) -> None:
+        found = AgentSession.objects.filter(pk=claim.run_id, fence=claim.fence).first()
+        if found is None:
+            return
+        bus.lock(found.project_id)
+        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(pk=claim.run_id)
+        if session.fence != claim.fence or session.worker_id != claim.worker_id:
+            return
+        session.worker_id = None
+        session.pid = None
+        if session.cancel_requested and session.state in LIVE:
+            _cancelled(session)
+        elif session.state in LIVE and session.state != State.WAITING:
+            # It goes on as soon as somebody claims it.
+            session.state = State.INTERRUPTED
+            session.save()
+            sessions.changed(session)
+        else:
+            session.save()
+
+    @bus.atomically
+    def interrupt(self, claim: Claim) -> None:
+        session = _locked(claim)
+        if session.state in (State.STARTING, State.RUNNING):
+            session.state = State.INTERRUPTED
+            session.queued_at = timezone.now()
+            session.save()
+            sessions.changed(session)
+
+    def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
+        # The protocol library costs 0.3 s and 30 MB: only workers that run an agent pay for it.
+        from apps.agents.runtime.session import run_session
+
+        return run_session(self, handle, around)
+
+    def fail(self, claim: Claim, code: str, message: str) -> None:
+        """End the attempt as failed; does nothing when the session isn't ours any more."""
+        try:
+            end_turn(claim, None, stop_reason=None, error=(code, message))
+        except turns.NotOurs:
+            return
+
+
+def _locked(claim: Claim) -> AgentSession:
+    """Stream first, then the session."""
+    project_id = AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
+    if project_id is None:
+        raise turns.NotOurs(claim.wire_id)
+    bus.lock(project_id)
+    return turns.owned(claim)
+
+
+@bus.atomically
+def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Claim | None:
+    limits.lock()
+    bus.lock(project_id)
+    session = (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("card__project__organization", "card__column")
+        .filter(pk=session_id, worker_id=None, cancel_requested=False)
+        .filter(state__in=[State.QUEUED, State.INTERRUPTED])
+        .first()
+    )
+    if session is None or Counts.now(host_id).reason_against(session, closing=False) is not None:
+        return None
+    obstacle = gate.obstacle(session.card)
+    if obstacle is not None and session.card.column.column_type == ColumnType.ACTIVE:
+        _cancelled(session)
+        cards.defer_card(session.card, obstacle.code, obstacle.message)
+        return None
+    session.state = State.STARTING
+    session.worker_id = worker_id
+    session.host_id = host_id
+    session.fence += 1
+    session.queue_reason = None
+    session.not_before = None
+    session.started_at = timezone.now()
+    session.ended_at = None
+    session.error_code = session.error_message = None
+    session.save()
+    sessions.changed(session)
+    return Claim("session", session.pk, session.fence, host_id, worker_id)
+
+
+@bus.atomically
+def _say_why(session_id: int, project_id: int, reason: str) -> None:
+    bus.lock(project_id)
+    session = AgentSession.objects.filter(pk=session_id, worker_id=None).first()
+    if session is not None and session.state in (State.QUEUED, State.INTERRUPTED):
+        session.queue_reason = reason
+        session.save(update_fields=["queue_reason"])
+        sessions.changed(session)
+
+
+def _cancelled(session: AgentSession) -> None:
+    sessions.close_requests(session)
+    session.state = State.CANCELLED
+    session.ended_at = timezone.now()
+    session.waiting_for = None
+    session.queue_reason = None
+    session.save()
+    _end_sent_turn(session, "cancelled")
+    sessions.changed(session)
+
+
+def _end_sent_turn(session: AgentSession, stop_reason: str | None) -> None:
+    Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).update(
+        state=Turn.State.ENDED, stop_reason=stop_reason, ended_at=timezone.now()
+    )
+
+
+@bus.atomically
+def started(claim: Claim, *, pid: int, agent_session_id: str) -> None:
+    """The process lives and its session has a name: committed before the first prompt leaves."""
+    session = _locked(claim)
+    session.state = State.RUNNING
+    session.pid = pid
+    session.agent_session_id = agent_session_id
+    session.save()
+    sessions.changed(session)
+
+
+@bus.atomically
+def defer(claim: Claim, code: str, message: str) -> None:
+    """The worker found that the card can't start (no program, no commits): it is deferred, not failed."""
+    session = _locked(claim)
+    _cancelled(session)
+    cards.defer_card(session.card, code, message)
+
+
+@bus.atomically
+def add_usage(
+    claim: Claim, *, input_tokens: int, output_tokens: int, cached_tokens: int, cost_usd: float | None
+) -> None:
+    session = turns.owned(claim)
+    session.input_tokens += input_tokens
+    session.output_tokens += output_tokens
+    session.cached_tokens += cached_tokens
+    if cost_usd is not None:
+        session.cost_usd = (session.cost_usd or 0.0) + cost_usd
+    session.save(update_fields=["input_tokens", "output_tokens", "cached_tokens", "cost_usd"])
+
+
+@bus.atomically
+def end_turn(
+    claim: Claim, turn_id: int | None, *, stop_reason: str | None, error: tuple[str, str] | None
+) -> bool:
+    """Decide, in one transaction, what the end of a turn means; True when another turn follows.
+
+    In this order: cancel asked → cancelled; an error, or a stop reason other than end_turn → failed, what is
+    queued is held; a follow-up queued → next turn; else completed, and the card steps on if it still stands
+    in the session's column.
+    """
+    session = _locked(claim)
+    if turn_id is not None:
+        Turn.objects.filter(pk=turn_id).update(
+            state=Turn.State.ENDED, stop_reason=stop_reason or "error", ended_at=timezone.now()
+        )
+    if session.cancel_requested:
+        _cancelled(session)
+        return False
+    if error is None and stop_reason != "end_turn":
+        error = _stop_error(stop_reason)
+    if error is not None:
+        _failed(session, *error)
+        return False
+    if AgentMessage.objects.filter(
+        session=session, queue__in=[AgentMessage.Queue.QUEUED, AgentMessage.Queue.NEXT]
+    ).exists():
+        return True
+    _completed(session)
+    return False
+
+
+def _stop_error(stop_reason: str | None) -> tuple[str, str]:
+    texts = {
+        "max_tokens": "The model stopped because its answer reached the token limit.",
+        "max_turn_requests": "The agent stopped because it asked its model too often in one turn.",
+        "refusal": "The model refused to go on.",
+        "cancelled": "The agent stopped its turn without being asked to.",
+    }
+    text = texts.get(stop_reason or "", f"The agent ended its turn with “{stop_reason}”.")
+    return "turn_" + (stop_reason or "unknown")[:30], text + " Send a message to go on."
+
+
+def _failed(session: AgentSession, code: str, message: str) -> None:
+    sessions.close_requests(session)
+    session.state = State.FAILED
+    session.error_code, session.error_message = code, message
+    session.ended_at = timezone.now()
+    session.waiting_for = None
+    session.save()
+    _end_sent_turn(session, "error")
+    turns.add_message(session, AgentMessage.Role.SYSTEM, "error", message)
+    sessions.changed(session, noted=True)
+
+
+def _completed(session: AgentSession) -> None:
+    session.state = State.COMPLETED
+    session.ended_at = timezone.now()
+    session.save()
+    card = session.card
+    finished = (
+        session.advances
+        and card.column_id == session.column_id
+        and card.column.column_type == ColumnType.ACTIVE
+    )
+    sessions.changed(session, noted=True, pending_approval=True if finished and not card.auto_mode else None)
+    if finished and card.auto_mode:
+        target = cards.next_column(card)
+        if target is not None:
+            cards.move_card(card, to=target, by=None)

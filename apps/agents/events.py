@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from apps.agents.models import AgentSession
+from apps.agents.serializers import session_shape
+from apps.common.ids import public_id
+from apps.events.bus import ProjectEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStatus(ProjectEvent):
+    """A session changed its state, or what is said of it."""
+
+    type: ClassVar[str] = "agent.status"
+    session: AgentSession
+
+    def data(self) -> dict[str, Any]:
+        return {**session_shape(self.session), "projectId": public_id("project", self.project_id)}

@@ -1,0 +1,89 @@
+"""The one gate that decides whether a card may start (X6), and which agent and key it would use.
+
+Asked in the transaction of the move, and again by the claim. A card that may not start is deferred with a
+sentence that says what to do; what only holds it up for a while (limits) keeps its session queued instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apps.agents.presets import BUILTIN, Preset, PresetProblem, all_presets, default_for
+from apps.cards import gate as cards_gate
+from apps.cards.models import Card
+from apps.credentials.resolution import Usable, resolve
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a session of the card would run with."""
+
+    preset: Preset
+    credential: Usable | None
+    model: str | None
+
+
+def _candidates(card: Card) -> list[int | None]:
+    project = card.project
+    organization = project.organization
+    return [
+        card.credential_id,
+        project.credential_id,
+        organization.default_credential_id if organization else None,
+    ]
+
+
+def equip(card: Card) -> Equipment | Obstacle:
+    """The agent and the key for the card. Decrypts the key: not for lists."""
+    usable = resolve(_candidates(card))
+    wanted = card.project.agent
+    try:
+        presets = all_presets()
+        chosen = presets.get(wanted) if wanted else default_for(usable.provider) if usable else BUILTIN
+    except PresetProblem as problem:
+        return Obstacle("bad_presets", f"The operator's agent presets can't be read: {problem}")
+    if chosen is None and wanted:
+        known = ", ".join(sorted(presets))
+        return Obstacle(
+            "unknown_agent",
+            f"The project names the agent “{wanted}”, which doesn't exist here; there are: {known}.",
+        )
+    if chosen is None:
+        return Obstacle(
+            "no_agent",
+            f"There is no agent for a credential of {usable.provider if usable else '?'};"
+            " choose another credential or name an agent in the project's settings.",
+        )
+    if not chosen.needs_credential:
+        return Equipment(chosen, usable, card.project.model)
+    if usable is None:
+        return NO_CREDENTIAL
+    if chosen.providers and usable.provider not in chosen.providers:
+        return Obstacle(
+            "wrong_credential",
+            f"The agent “{chosen.name}” can't use a credential of {usable.provider};"
+            f" it takes: {', '.join(chosen.providers)}.",
+        )
+    return Equipment(chosen, usable, card.project.model or usable.model)
+
+
+NO_CREDENTIAL = Obstacle(
+    "no_credential",
+    "No API key for this card: store a credential and choose it for the card or the project,"
+    " then activate the card.",
+)
+
+
+def obstacle(card: Card) -> Obstacle | None:
+    """Why the card may not start, or None. A few queries; fit for the transaction of a move."""
+    own = cards_gate.own_obstacle(card)
+    if own is not None:
+        return Obstacle(*own)
+    equipped = equip(card)
+    return equipped if isinstance(equipped, Obstacle) else None

@@ -1,0 +1,32 @@
+"""What a card's life means for its agent. Called inside the transaction of the change."""
+
+from __future__ import annotations
+
+from apps.agents import sessions
+from apps.boards.models import ColumnType
+from apps.cards import starting
+from apps.cards.events import CardCreated, CardMoved
+from apps.cards.models import Card
+from apps.events.bus import listen
+
+
+@listen(CardCreated)
+def created(event: CardCreated) -> None:
+    if event.card.column.column_type == ColumnType.ACTIVE:
+        sessions.start_or_defer(event.card, by=event.by)
+
+
+@listen(CardMoved)
+def moved(event: CardMoved) -> None:
+    if not event.entered:
+        return
+    if event.card.column.column_type == ColumnType.ACTIVE:
+        sessions.card_entered_active(event.card, by=event.by)
+    elif event.from_column_type == ColumnType.ACTIVE:
+        sessions.card_left_active(event.card.pk)
+
+
+@starting.on_start
+def start(card: Card, by: int | None) -> None:
+    """A deferred card that stands in an active column was activated, or its last blocker was completed."""
+    sessions.card_entered_active(card, by=by)

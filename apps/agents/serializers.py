@@ -1,0 +1,120 @@
+"""Shapes of sessions and messages; REST, events and the transcript's socket share them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypedDict
+
+import orjson
+
+from apps.agents.models import AgentMessage, AgentSession
+from apps.common import serializers
+from apps.common.envelope import dumps
+from apps.common.fields import TextField
+from apps.common.ids import optional_id, public_id
+from apps.runs.sink import Line
+
+MESSAGE_LIMIT = 100_000
+
+
+def iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class ErrorShape(TypedDict):
+    code: str
+    message: str
+
+
+class SessionShape(TypedDict):
+    sessionId: str
+    cardId: str
+    status: str
+    waitingFor: dict[str, Any] | None
+    columnId: str | None
+    columnName: str | None
+    agent: str | None
+    model: str | None
+    startedAt: str | None
+    endedAt: str | None
+    createdAt: str | None
+    error: ErrorShape | None
+    queueReason: str | None
+    cancelRequested: bool
+    inputTokens: int
+    outputTokens: int
+    cachedTokens: int
+    costUsd: float | None
+
+
+def session_shape(session: AgentSession) -> SessionShape:
+    error: ErrorShape | None = None
+    if session.error_code:
+        error = {"code": session.error_code, "message": session.error_message or ""}
+    return {
+        "sessionId": public_id("session", session.pk),
+        "cardId": public_id("card", session.card_id),
+        "status": session.state,
+        "waitingFor": session.waiting_for,
+        "columnId": optional_id("column", session.column_id),
+        "columnName": session.column_name,
+        "agent": session.preset,
+        "model": session.model,
+        "startedAt": iso(session.started_at),
+        "endedAt": iso(session.ended_at),
+        "createdAt": iso(session.created_at),
+        "error": error,
+        "queueReason": session.queue_reason,
+        "cancelRequested": session.cancel_requested,
+        "inputTokens": session.input_tokens,
+        "outputTokens": session.output_tokens,
+        "cachedTokens": session.cached_tokens,
+        "costUsd": session.cost_usd,
+    }
+
+
+def message_shape(row: AgentMessage) -> dict[str, Any]:
+    return {
+        "id": public_id("message", row.pk),
+        "sessionId": public_id("session", row.session_id),
+        "index": row.index,
+        "rev": row.rev,
+        "role": row.role,
+        "type": row.type,
+        "content": row.content,
+        "toolCall": orjson.loads(row.tool_call) if row.tool_call else None,
+        "partial": row.partial,
+        "truncated": row.truncated,
+        "queued": row.queue in (AgentMessage.Queue.QUEUED, AgentMessage.Queue.NEXT),
+        "dropped": row.queue == AgentMessage.Queue.DROPPED,
+        "createdAt": iso(row.created_at),
+    }
+
+
+def message_frame(row: AgentMessage) -> str:
+    data = dumps(message_shape(row)).decode()
+    return f'{{"type":"agent.message","data":{data}}}'
+
+
+def line_frame(run_id: int, message_id: int, index: int, rev: int, line: Line) -> str:
+    """The same frame as `message_frame`, from a line that was just stored."""
+    shape = {
+        "id": public_id("message", message_id),
+        "sessionId": public_id("session", run_id),
+        "index": index,
+        "rev": rev,
+        "role": line.role,
+        "type": line.type,
+        "content": line.content,
+        "toolCall": orjson.Fragment(line.tool_call) if line.tool_call else None,
+        "partial": line.partial,
+        "truncated": line.truncated,
+        "queued": False,
+        "dropped": False,
+        "createdAt": iso(line.created_at),
+    }
+    return f'{{"type":"agent.message","data":{dumps(shape).decode()}}}'
+
+
+class MessageInput(serializers.Serializer):
+    content = TextField(max_length=MESSAGE_LIMIT)

@@ -1,0 +1,191 @@
+"""Turns: what is sent next, and the text of it.
+
+A turn is `new` until its bytes are about to leave and `sent` from then on; a sent one is never sent again.
+After a crash its work is taken up with a text that says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Case, IntegerField, Value, When
+from django.utils import timezone
+
+from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.agents.serializers import message_frame
+from apps.cards.models import Card
+from apps.events import telling
+from apps.runs.kinds import Claim
+
+MOST_RESUMES = 5
+REMEMBERED = 2_000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    turn_id: int
+    text: str
+    resumed: bool
+
+
+class NotOurs(Exception):
+    """The row has another fence: somebody else owns the run, write nothing."""
+
+
+class CrashLoop(Exception):
+    """The turn has survived too many unclean deaths."""
+
+
+def owned(claim: Claim) -> AgentSession:
+    """The session, locked, if the claim still holds; raises NotOurs."""
+    session = (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk=claim.run_id, fence=claim.fence, worker_id=claim.worker_id)
+        .first()
+    )
+    if session is None:
+        raise NotOurs(claim.wire_id)
+    return session
+
+
+def number(session_id: int, *, indexes: int, revs: int) -> tuple[int, int]:
+    """Take that many numbers; returns the first index and the first rev. In the insert's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE agents_agentsession SET next_index = next_index + %s, next_rev = next_rev + %s"
+            " WHERE id = %s RETURNING next_index, next_rev",
+            [indexes, revs, session_id],
+        )
+        next_index, next_rev = cursor.fetchone()
+    return next_index - indexes, next_rev - revs
+
+
+def tell_after_commit(message: AgentMessage) -> None:
+    frame = message_frame(message)
+
+    def tell() -> None:
+        telling.tell_session(message.session_id, f"m:{message.rev}:{message.rev}", frame)
+
+    transaction.on_commit(tell, robust=True)
+
+
+def add_message(session: AgentSession, role: str, kind: str, content: str, **fields: Any) -> AgentMessage:
+    """A numbered message written by the server itself, told to watchers after the commit."""
+    index, rev = number(session.pk, indexes=1, revs=1)
+    message = AgentMessage.objects.create(
+        session=session,
+        index=index,
+        rev=rev,
+        role=role,
+        type=kind,
+        content=content,
+        created_at=timezone.now(),
+        **fields,
+    )
+    tell_after_commit(message)
+    return message
+
+
+def begin(claim: Claim) -> Prompt | None:
+    """Commit that the next prompt is about to leave, and give its text; None when nothing waits.
+
+    Raises NotOurs, and CrashLoop when a turn was interrupted too often.
+    """
+    with transaction.atomic():
+        session = owned(claim)
+        turn = (
+            Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id").first()
+        )
+        if turn is None:
+            turn = _from_queue(session)
+        if turn is None:
+            return None
+        if turn.state == Turn.State.SENT:
+            return _resumed(session, turn)
+        if turn.kind == Turn.Kind.PROMPT and not turn.text:
+            turn.text = first_prompt(session.card)
+        if turn.message is None:
+            turn.message = add_message(
+                session, AgentMessage.Role.USER, "text", turn.text, turn_id=turn.pk
+            )
+        turn.state = Turn.State.SENT
+        turn.sent_at = timezone.now()
+        turn.save()
+        return Prompt(turn.pk, turn.text, resumed=False)
+
+
+def _resumed(session: AgentSession, turn: Turn) -> Prompt:
+    if turn.resumes > MOST_RESUMES:
+        raise CrashLoop
+    add_message(
+        session,
+        AgentMessage.Role.SYSTEM,
+        "status",
+        "The work was interrupted; the agent was asked to look at what is done and to finish.",
+        turn_id=turn.pk,
+    )
+    return Prompt(turn.pk, resume_text(turn.text), resumed=True)
+
+
+def _from_queue(session: AgentSession) -> Turn | None:
+    """The next follow-up becomes a turn and gets its place in the transcript."""
+    message = (
+        AgentMessage.objects.filter(
+            session=session, queue__in=[AgentMessage.Queue.NEXT, AgentMessage.Queue.QUEUED]
+        )
+        .order_by(
+            Case(When(queue=AgentMessage.Queue.NEXT, then=Value(0)), default=Value(1),
+                 output_field=IntegerField()),
+            "id",
+        )
+        .first()
+    )
+    if message is None:
+        return None
+    turn = Turn.objects.create(
+        session=session, kind=Turn.Kind.FOLLOW_UP, text=message.content, message=message
+    )
+    message.index, message.rev = number(session.pk, indexes=1, revs=1)
+    message.queue = None
+    message.turn_id = turn.pk
+    message.save(update_fields=["index", "rev", "queue", "turn_id"])
+    tell_after_commit(message)
+    return turn
+
+
+def first_prompt(card: Card) -> str:
+    """The task (title and prompt), then the column's instruction."""
+    parts = [f"# {card.title}"]
+    if card.prompt.strip():
+        parts.append(card.prompt.strip())
+    if card.column.prompt and card.column.prompt.strip():
+        parts.append(f"## What to do in this step ({card.column.name})\n\n{card.column.prompt.strip()}")
+    return "\n\n".join(parts)
+
+
+def resume_text(original: str) -> str:
+    start = original[:REMEMBERED]
+    cut = "…" if len(original) > REMEMBERED else ""
+    return (
+        "Your work on the following was interrupted by a restart. Parts of it may be done already, also the"
+        " last command you ran. Look at the working directory first, then finish what is left. Do not start"
+        f" over.\n\n---\n{start}{cut}"
+    )
+
+
+def handover_text(session: AgentSession, prompt: Prompt) -> str:
+    """For an agent that can't take its old conversation up again: what was said last, then the prompt."""
+    said = (
+        AgentMessage.objects.filter(session=session, role=AgentMessage.Role.ASSISTANT, type="text")
+        .order_by("-index")
+        .values_list("content", flat=True)[:3]
+    )
+    if not said:
+        return prompt.text
+    history = "\n\n".join(reversed([text[-REMEMBERED:] for text in said]))
+    return (
+        "You are taking over from an earlier conversation that can't be opened any more. Its last words"
+        f" were:\n\n{history}\n\n---\n\n{prompt.text}"
+    )
