@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.utils.functional import SimpleLazyObject
 
+from apps.host.redis_server import socket_path
 from kanban_agents import env as environment
 from kanban_agents.secrets import derive, read_or_create
 
@@ -131,8 +132,9 @@ DATABASES = {
     else _sqlite(DATA_DIR / "kanban.sqlite3")
 }
 
-REDIS_SOCKET = DATA_DIR / "redis.sock"
-# The embedded server's address is known only to `serve`, which sets KANBAN_REDIS_URL for its children.
+# The embedded server's address follows from the data directory: every process finds it by itself.
+REDIS_EMBEDDED: bool = not env["KANBAN_REDIS_URL"]
+REDIS_SOCKET = socket_path(DATA_DIR)
 REDIS_URL: str = env["KANBAN_REDIS_URL"] or f"unix://{REDIS_SOCKET}?db=0"
 
 # Rate limits count in the database: all web processes share them and a Redis that is down locks nobody out.

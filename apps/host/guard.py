@@ -1,0 +1,117 @@
+"""The guard: a process that outlives its supervisor by just long enough to clean up after it.
+
+It reads from a pipe whose other end only the supervisor holds. `+<pid>` and `-<pid>` lines tell which
+children there are; the end of file says that the supervisor is gone, in whatever way. Then every
+child is killed and every agent process of this host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+
+class _Watched:
+    """Children by id; held by a pidfd where there is one, so that a reused id is never hit."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, int | None] = {}
+
+    def add(self, pid: int) -> None:
+        handle = None
+        if hasattr(os, "pidfd_open"):
+            try:
+                handle = os.pidfd_open(pid)
+            except ProcessLookupError:
+                return
+            except OSError:
+                handle = None
+        self._handles[pid] = handle
+
+    def drop(self, pid: int) -> None:
+        handle = self._handles.pop(pid, None)
+        if handle is not None:
+            os.close(handle)
+
+    def kill_all(self) -> None:
+        for pid, handle in self._handles.items():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if handle is None:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+
+def run(pipe: int, sweep: Callable[[], object]) -> None:
+    """Wait for the pipe's end, then kill the children and call `sweep` (twice: a process that was
+    being started during the first pass is found by the second)."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # Collecting would write to pages that are shared with the supervisor.
+    gc.disable()
+    watched = _Watched()
+    rest = b""
+    while data := os.read(pipe, 4096):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            change = watched.add if line.startswith(b"+") else watched.drop
+            change(int(line[1:]))
+    watched.kill_all()
+    sweep()
+    time.sleep(0.1)
+    sweep()
+
+
+class Leash:
+    """The supervisor's end of the pipe."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+        os.set_blocking(self.write, False)
+        self._pids: set[int] = set()
+
+    def born(self, pid: int) -> None:
+        self._pids.add(pid)
+        self._send(f"+{pid}\n")
+
+    def gone(self, pid: int) -> None:
+        self._pids.discard(pid)
+        self._send(f"-{pid}\n")
+
+    def repeat(self) -> None:
+        """Tell a newly started guard what the one before it knew."""
+        for pid in self._pids:
+            self._send(f"+{pid}\n")
+
+    def _send(self, line: str) -> None:
+        # The supervisor holds the read end as well, so that a guard that died breaks no pipe.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self.write, line.encode())
+
+    def close(self) -> None:
+        os.close(self.write)
+        os.close(self.read)
+
+
+def sweeper(host_id: str) -> Callable[[], object]:
+    """What `run` calls to end every agent process of a host."""
+    if not host_id:
+        return lambda: None
+    from apps.host import processes
+
+    return lambda: processes.sweep(f"{host_id}:")
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m apps.host.guard <pipe> <host id>`: the guard as a fresh interpreter."""
+    run(int(arguments[0]), sweeper(arguments[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""Everything on one machine: Redis, web and worker under a supervisor and its guard."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import connection, connections
+from setproctitle import setproctitle
+
+from apps.host import guard, redis_server, spawn
+from apps.host.supervisor import Child, Supervisor
+from apps.operations import preflight
+from apps.operations.serving import announce, database, roles, worker
+
+WORKER_SILENCE = 30.0
+GUARD_WITHIN = 5.0
+
+
+class _Server:
+    """What the children are started from; `fork` or fresh interpreters."""
+
+    def __init__(self, *, fork: bool, lock: preflight.DataLock, listener: socket.socket) -> None:
+        self.fork = fork
+        self.lock = lock
+        self.listener = listener
+        self.leash = guard.Leash()
+        self.supervisor = Supervisor(
+            stop_order=("web", "worker", "redis"),
+            watcher=self.leash,
+            private=(lock.descriptor, self.leash.read, self.leash.write),
+        )
+
+    def start_guard(self, report: int) -> int:
+        self.leash.repeat()
+        if not self.fork:
+            argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host_id()]
+            return spawn.command(
+                argv, keep=(self.leash.read, self.lock.descriptor), cwd=settings.BASE_DIR
+            )
+
+        def body() -> None:
+            setproctitle("kanban-agents: guard")
+            guard.run(self.leash.read, guard.sweeper(host_id()))
+
+        kept = (self.leash.read, self.lock.descriptor)
+        mine = [fd for fd in self._private(report) if fd not in kept]
+        return spawn.fork(body, close=[*mine, self.listener.fileno()], tied=False)
+
+    def start_redis(self, report: int) -> int:
+        program = redis_server.require_program()
+        redis_server.prepare_socket(settings.REDIS_SOCKET)
+        argv = redis_server.arguments(program, settings.REDIS_SOCKET)
+        if not self.fork:
+            return spawn.command(argv)
+        return spawn.fork(lambda: os.execv(argv[0], argv))
+
+    def start_worker(self, report: int) -> int:
+        if not self.fork:
+            return spawn.command(roles.command_line("worker", report=report), keep=(report,))
+        return spawn.fork(
+            lambda: roles.run_worker(report, beat=True),
+            close=[*self._private(), self.listener.fileno()],
+        )
+
+    def start_web(self, report: int) -> int:
+        listen = self.listener.fileno()
+        if not self.fork:
+            argv = roles.command_line("web", report=report, listen=listen)
+            return spawn.command(argv, keep=(report, listen))
+        return spawn.fork(lambda: roles.run_web(self.listener, report), close=self._private())
+
+    def _private(self, *more: int) -> list[int]:
+        return [*self.supervisor.private_descriptors(), *more]
+
+    def start(self, on_ready: Callable[[], None]) -> None:
+        add = self.supervisor.add
+        if settings.REDIS_EMBEDDED:
+            add(Child("redis", self.start_redis, patience=1.0))
+        database.bring_up_to_date()
+        if self.fork:
+            roles.preload_web()
+            worker.preload()
+            connections.close_all()
+            gc.collect()
+            gc.freeze()
+        if settings.REDIS_EMBEDDED and not redis_server.answers(settings.REDIS_SOCKET, within=5.0):
+            raise preflight.StartProblem(
+                f"the embedded Redis server doesn't answer on {settings.REDIS_SOCKET};"
+                f" see {redis_server.log_file(settings.REDIS_SOCKET)}, or set KANBAN_REDIS_URL"
+            )
+        # Forked only now: started before the imports it would share no memory with the others.
+        add(Child("guard", self.start_guard, stays=True))
+        silence = WORKER_SILENCE if worker.has_loop() else None
+        add(Child("web", self.start_web, patience=3.0, silence=30.0, on_first_byte=on_ready))
+        add(Child("worker", self.start_worker, patience=5.0, silence=silence))
+
+    def end(self) -> None:
+        """Let go of the guard, which then clears up whatever is left, and wait for it."""
+        self.supervisor.stop()
+        pid = self.supervisor.pids().get("guard")
+        self.leash.close()
+        deadline = time.monotonic() + GUARD_WITHIN
+        with contextlib.suppress(ChildProcessError):
+            while pid and os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+
+def host_id() -> str:
+    """This host's id, or "" before anything has made one (then no agent has run either)."""
+    try:
+        return (settings.DATA_DIR / "host_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def run(*, fork: bool) -> None:
+    """Check, start, and supervise until a stop signal. Raises StartProblem before anything serves."""
+    preflight.require_git()
+    if settings.REDIS_EMBEDDED:
+        redis_server.require_program()
+    if connection.vendor == "sqlite":
+        preflight.refuse_network_filesystem(settings.DATA_DIR)
+    setproctitle("kanban-agents: serve")
+    if settings.DATA_DIR.exists():
+        lock = preflight.lock_data_dir(settings.DATA_DIR)
+        listener = preflight.bind(settings.HOST, settings.PORT)
+    else:
+        # The port first: a server that can't start there leaves no directory behind.
+        listener = preflight.bind(settings.HOST, settings.PORT)
+        lock = preflight.lock_data_dir(settings.DATA_DIR)
+    server = _Server(fork=fork, lock=lock, listener=listener)
+    try:
+        server.start(announce.ready)
+        server.supervisor.run()
+    finally:
+        server.end()

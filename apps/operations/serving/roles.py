@@ -1,0 +1,80 @@
+"""One process of the server: web, worker or beat, whoever started it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connections
+from setproctitle import setproctitle
+
+from apps.operations.preflight import bind, require_git
+from apps.operations.serving import database
+from kanban_agents.servers import RUNNERS, tune
+
+ROLES = ("web", "worker", "beat")
+
+
+def preload_web() -> None:
+    """Import what a web process needs short of the server, so that a fork shares it."""
+    import kanban_agents.asgi  # noqa: F401
+    from django.urls import get_resolver
+
+    # Views are imported by their URL configuration, on the first request otherwise.
+    get_resolver().url_patterns  # noqa: B018
+    connections.close_all()
+
+
+def run_web(listener: socket.socket, report: int | None) -> None:
+    from kanban_agents.asgi import application
+
+    setproctitle("kanban-agents: web")
+    tune(web=True)
+    RUNNERS[settings.ASGI_SERVER](application, listener, report)
+
+
+def queues() -> list[str]:
+    return ["default", "agents"]
+
+
+def run_worker(report: int | None, *, beat: bool) -> None:
+    from apps.operations.serving import worker
+
+    setproctitle("kanban-agents: worker")
+    worker.preload()
+    tune(web=False)
+    worker.run(report, queues=queues(), beat=beat)
+
+
+def run_beat() -> None:
+    from celery.beat import Scheduler, Service
+
+    from kanban_agents.celery import app
+
+    setproctitle("kanban-agents: beat")
+    Service(app, max_interval=5, scheduler_cls=Scheduler).start()
+
+
+def run_alone(role: str) -> None:
+    """One role in the foreground, for a container: somebody else migrates, restarts and runs Redis."""
+    if role == "worker":
+        require_git()
+    database.wait_until_migrated()
+    if role == "web":
+        run_web(bind(settings.HOST, settings.PORT), None)
+    elif role == "worker":
+        run_worker(None, beat=False)
+    else:
+        run_beat()
+
+
+def command_line(role: str, *, report: int, listen: int | None = None) -> list[str]:
+    """How the supervisor starts a role as a fresh interpreter."""
+    import sys
+
+    manage: Path = settings.BASE_DIR / "manage.py"
+    argv = [sys.executable, str(manage), "serve", "--role", role]
+    argv += ["--report", str(report), "--parent", str(os.getpid())]
+    return argv if listen is None else [*argv, "--listen", str(listen)]
