@@ -46,7 +46,9 @@ class Counts:
         owned = AgentSession.objects.filter(worker_id__isnull=False)
         waiting = Card.objects.filter(Q(pending_approval=True) | Q(agent_status=State.WAITING))
         columns = Counter(row[3] for row in holding)
-        columns.update(waiting.exclude(pk__in=[r[2] for r in holding]).values_list("column_id", flat=True))
+        columns.update(
+            waiting.exclude(pk__in=[r[2] for r in holding]).values_list("column_id", flat=True)
+        )
         in_place = owned.filter(Q(card__project__worktree=False) | Q(card__project__is_git=False))
         return cls(
             host=sum(1 for row in holding if row[0] == host_id),
@@ -66,9 +68,16 @@ class Counts:
         if session.state == State.QUEUED:
             if self.host >= settings.MAX_AGENTS:
                 return "max_agents"
-            if project.max_parallel_agents and self.projects[project.pk] >= project.max_parallel_agents:
+            if (
+                project.max_parallel_agents
+                and self.projects[project.pk] >= project.max_parallel_agents
+            ):
                 return "project_limit"
-            if column.wip_limit and self.columns[column.pk] >= column.wip_limit and not card.pending_approval:
+            if (
+                column.wip_limit
+                and self.columns[column.pk] >= column.wip_limit
+                and not card.pending_approval
+            ):
                 return "wip_limit"
         if not (project.worktree and project.is_git) and project.path in self.paths:
             return "path_in_use"
@@ -136,7 +145,9 @@ class AgentKind:
         if found is None:
             return
         bus.lock(found.project_id)
-        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(pk=claim.run_id)
+        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(
+            pk=claim.run_id
+        )
         if session.fence != claim.fence or session.worker_id != claim.worker_id:
             return
         session.worker_id = None
@@ -176,7 +187,9 @@ class AgentKind:
 
 def _locked(claim: Claim) -> AgentSession:
     """Stream first, then the session."""
-    project_id = AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
+    project_id = (
+        AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
+    )
     if project_id is None:
         raise turns.NotOurs(claim.wire_id)
     bus.lock(project_id)
@@ -263,7 +276,12 @@ def defer(claim: Claim, code: str, message: str) -> None:
 
 @bus.atomically
 def add_usage(
-    claim: Claim, *, input_tokens: int, output_tokens: int, cached_tokens: int, cost_usd: float | None
+    claim: Claim,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int,
+    cost_usd: float | None,
 ) -> None:
     session = turns.owned(claim)
     session.input_tokens += input_tokens
@@ -338,7 +356,9 @@ def _completed(session: AgentSession) -> None:
         and card.column_id == session.column_id
         and card.column.column_type == ColumnType.ACTIVE
     )
-    sessions.changed(session, noted=True, pending_approval=True if finished and not card.auto_mode else None)
+    sessions.changed(
+        session, noted=True, pending_approval=True if finished and not card.auto_mode else None
+    )
     if finished and card.auto_mode:
         target = cards.next_column(card)
         if target is not None:

@@ -45,7 +45,9 @@ def equip(card: Card) -> Equipment | Obstacle:
     wanted = card.project.agent
     try:
         presets = all_presets()
-        chosen = presets.get(wanted) if wanted else default_for(usable.provider) if usable else BUILTIN
+        chosen = (
+            presets.get(wanted) if wanted else default_for(usable.provider) if usable else BUILTIN
+        )
     except PresetProblem as problem:
         return Obstacle("bad_presets", f"The operator's agent presets can't be read: {problem}")
     if chosen is None and wanted:

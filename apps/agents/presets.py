@@ -102,7 +102,15 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
     command = table.get("command")
     if not isinstance(command, list) or not command or not all(isinstance(c, str) for c in command):
         raise wrong("command must be a list of texts, the program first")
-    known = {"name", "command", "needs_credential", "providers", "environment", "modes", "model_variable"}
+    known = {
+        "name",
+        "command",
+        "needs_credential",
+        "providers",
+        "environment",
+        "modes",
+        "model_variable",
+    }
     unknown = set(table) - known - set(_SECONDS)
     if unknown:
         raise wrong(f"has unknown keys: {', '.join(sorted(unknown))}")

@@ -29,9 +29,11 @@ def queue_position(session: AgentSession) -> int | None:
     """1 for the next to start; None when it isn't queued."""
     if session.state != State.QUEUED:
         return None
-    ahead = Q(queue_rank__lt=session.queue_rank) | Q(
-        queue_rank=session.queue_rank, queued_at__lt=session.queued_at
-    ) | Q(queue_rank=session.queue_rank, queued_at=session.queued_at, pk__lt=session.pk)
+    ahead = (
+        Q(queue_rank__lt=session.queue_rank)
+        | Q(queue_rank=session.queue_rank, queued_at__lt=session.queued_at)
+        | Q(queue_rank=session.queue_rank, queued_at=session.queued_at, pk__lt=session.pk)
+    )
     queued = AgentSession.objects.filter(state=State.QUEUED, cancel_requested=False)
     return queued.filter(ahead).count() + 1
 

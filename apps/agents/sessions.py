@@ -33,7 +33,9 @@ def ring() -> None:
     transaction.on_commit(send, robust=True)
 
 
-def changed(session: AgentSession, *, noted: bool = False, pending_approval: bool | None = None) -> None:
+def changed(
+    session: AgentSession, *, noted: bool = False, pending_approval: bool | None = None
+) -> None:
     """Tell of the session's new state, and put it on its card if it is the card's newest session.
 
     `noted` marks the card as worth reading: an agent finished, failed or asked.
@@ -164,10 +166,16 @@ def post_message(card: Card, content: str, *, by: int) -> AgentMessage:
     finds the session ended and queues it again; it is sent exactly once.
     """
     bus.lock(card.project_id)
-    newest = AgentSession.objects.filter(card_id=card.pk).order_by("-id").values_list("pk", flat=True).first()
+    newest = (
+        AgentSession.objects.filter(card_id=card.pk)
+        .order_by("-id")
+        .values_list("pk", flat=True)
+        .first()
+    )
     if newest is None:
         raise Conflict(
-            "This card has had no agent yet; move it to an active column to start one.", code="no_session"
+            "This card has had no agent yet; move it to an active column to start one.",
+            code="no_session",
         )
     session = AgentSession.objects.select_for_update(no_key=True).get(pk=newest)
     message = AgentMessage.objects.create(

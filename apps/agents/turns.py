@@ -71,7 +71,9 @@ def tell_after_commit(message: AgentMessage) -> None:
     transaction.on_commit(tell, robust=True)
 
 
-def add_message(session: AgentSession, role: str, kind: str, content: str, **fields: Any) -> AgentMessage:
+def add_message(
+    session: AgentSession, role: str, kind: str, content: str, **fields: Any
+) -> AgentMessage:
     """A numbered message written by the server itself, told to watchers after the commit."""
     index, rev = number(session.pk, indexes=1, revs=1)
     message = AgentMessage.objects.create(
@@ -96,7 +98,10 @@ def begin(claim: Claim) -> Prompt | None:
     with transaction.atomic():
         session = owned(claim)
         turn = (
-            Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id").first()
+            Turn.objects.filter(session=session)
+            .exclude(state=Turn.State.ENDED)
+            .order_by("id")
+            .first()
         )
         if turn is None:
             turn = _from_queue(session)
@@ -136,8 +141,11 @@ def _from_queue(session: AgentSession) -> Turn | None:
             session=session, queue__in=[AgentMessage.Queue.NEXT, AgentMessage.Queue.QUEUED]
         )
         .order_by(
-            Case(When(queue=AgentMessage.Queue.NEXT, then=Value(0)), default=Value(1),
-                 output_field=IntegerField()),
+            Case(
+                When(queue=AgentMessage.Queue.NEXT, then=Value(0)),
+                default=Value(1),
+                output_field=IntegerField(),
+            ),
             "id",
         )
         .first()
@@ -161,7 +169,9 @@ def first_prompt(card: Card) -> str:
     if card.prompt.strip():
         parts.append(card.prompt.strip())
     if card.column.prompt and card.column.prompt.strip():
-        parts.append(f"## What to do in this step ({card.column.name})\n\n{card.column.prompt.strip()}")
+        parts.append(
+            f"## What to do in this step ({card.column.name})\n\n{card.column.prompt.strip()}"
+        )
     return "\n\n".join(parts)
 
 

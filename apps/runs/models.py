@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.db import models
 
 
@@ -66,3 +69,13 @@ class Run(models.Model):
 
     class Meta:
         abstract = True
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """As usual, but for the counters: only UPDATE … RETURNING may raise them, never a stale copy."""
+        if update_fields is None and not self._state.adding:
+            update_fields = [
+                field.name
+                for field in self._meta.concrete_fields
+                if not field.primary_key and field.name not in ("next_index", "next_rev")
+            ]
+        super().save(*args, update_fields=update_fields, **kwargs)

@@ -1,0 +1,250 @@
+"""One agent process, spoken to over the Agent Client Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from acp import PROTOCOL_VERSION
+from acp.connection import Connection
+from acp.exceptions import RequestError
+
+from apps.agents.presets import Preset
+from apps.agents.runtime import failures
+from apps.agents.runtime.failures import Failed
+from apps.agents.runtime.transcript import Transcript
+from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
+from apps.host import processes
+from apps.runs.sink import Feed
+
+T = TypeVar("T")
+
+CANCEL_GRACE_S = 1.0
+STDERR_LINES = 40
+
+
+class Agent:
+    """A running agent. Create it with `start`; `close` ends its whole process group."""
+
+    def __init__(
+        self, preset: Preset, process: processes.Process, feed: Feed, transcript: Transcript
+    ) -> None:
+        self.preset = preset
+        self.process = process
+        self.transcript = transcript
+        self.session_id = ""
+        self.capabilities: dict[str, Any] = {}
+        self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self.transport = AgentTransport(
+            process.stdin, process.stdout, on_update=transcript.update, room=feed.room
+        )
+        self.connection = Connection(self._answer, self.transport)
+        self._stderr_task = asyncio.create_task(self._read_stderr())
+
+    @classmethod
+    async def start(
+        cls,
+        preset: Preset,
+        *,
+        cwd: Path,
+        environment: dict[str, str],
+        marker: str,
+        feed: Feed,
+        transcript: Transcript,
+    ) -> Agent:
+        try:
+            process = await processes.spawn(
+                list(preset.command), cwd=cwd, env=environment, marker=marker
+            )
+        except OSError as error:
+            raise Failed(
+                "agent_start_failed",
+                f"{preset.name} can't be started: {error}. Check its installation.",
+            ) from None
+        return cls(preset, process, feed, transcript)
+
+    async def initialize(self) -> None:
+        answer = await self._within(
+            self.preset.start_seconds,
+            self._call(
+                "initialize",
+                {
+                    "protocolVersion": PROTOCOL_VERSION,
+                    "clientCapabilities": {
+                        "fs": {"readTextFile": False, "writeTextFile": False},
+                        "terminal": False,
+                    },
+                    "clientInfo": {"name": "kanban-agents", "version": "0"},
+                },
+            ),
+        )
+        capabilities = answer.get("agentCapabilities")
+        self.capabilities = capabilities if isinstance(capabilities, dict) else {}
+
+    async def open_session(self, cwd: Path, earlier: str | None) -> bool:
+        """Take up the earlier session, or make a new one; True when the earlier one goes on."""
+        if earlier and await self._take_up(cwd, earlier):
+            self.session_id = earlier
+            return True
+        answer = await self._within(
+            self.preset.start_seconds,
+            self._call("session/new", {"cwd": str(cwd), "mcpServers": []}),
+        )
+        session_id = answer.get("sessionId")
+        if not isinstance(session_id, str) or not session_id:
+            raise Failed("agent_protocol", f"{self.preset.name} opened a session without a name.")
+        self.session_id = session_id
+        return False
+
+    async def _take_up(self, cwd: Path, earlier: str) -> bool:
+        sessions = self.capabilities.get("sessionCapabilities")
+        if isinstance(sessions, dict) and sessions.get("resume") is not None:
+            method = "session/resume"
+        elif self.capabilities.get("loadSession"):
+            method = "session/load"
+        else:
+            return False
+        self.transcript.loading = True
+        try:
+            await self._within(
+                self.preset.start_seconds,
+                self._call(method, {"sessionId": earlier, "cwd": str(cwd), "mcpServers": []}),
+            )
+        except Failed as failed:
+            if failed.code in ("auth_failed", "agent_start_failed", "agent_died"):
+                raise
+            return False
+        finally:
+            self.transcript.loading = False
+        return True
+
+    async def set_mode(self, mode: str) -> None:
+        await self._within(
+            self.preset.start_seconds,
+            self._call("session/set_mode", {"sessionId": self.session_id, "modeId": mode}),
+        )
+
+    async def prompt(self, text: str) -> dict[str, Any]:
+        """One turn. Raises Failed when the agent dies, errs, or is silent for too long."""
+        call = asyncio.ensure_future(
+            self._call(
+                "session/prompt",
+                {"sessionId": self.session_id, "prompt": [{"type": "text", "text": text}]},
+            )
+        )
+        self.transport.heard_at = time.monotonic()
+        try:
+            while True:
+                done, _ = await asyncio.wait({call}, timeout=1.0)
+                if done:
+                    return call.result()
+                self._check_silence()
+        finally:
+            if not call.done():
+                call.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Failed):
+                    await call
+
+    async def cancel(self) -> None:
+        """Ask the agent to end its turn; whether it does is the caller's to watch."""
+        with contextlib.suppress(ConnectionError, OSError):
+            await self.connection.send_notification(
+                "session/cancel", {"sessionId": self.session_id}
+            )
+
+    async def close(self) -> None:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.connection.close(), 1)
+        await processes.terminate(self.process, grace=0.2)
+        self._stderr_task.cancel()
+        await asyncio.gather(self._stderr_task, return_exceptions=True)
+
+    def _check_silence(self) -> None:
+        now = time.monotonic()
+        tool_since = self.transcript.open_tool_since
+        if tool_since is None and now - self.transport.heard_at > self.preset.silence_seconds:
+            raise Failed(
+                "agent_silent",
+                f"{self.preset.name} said nothing for {self.preset.silence_seconds:.0f} s and was stopped."
+                " Send a message to go on.",
+            )
+        if tool_since is not None and now - tool_since > self.preset.tool_seconds:
+            raise Failed(
+                "tool_too_long",
+                f"A command of {self.preset.name} ran for more than {self.preset.tool_seconds:.0f} s and was"
+                " stopped. Send a message to go on.",
+            )
+        if self.transport.garbage_lines > GARBAGE_LIMIT:
+            raise Failed(
+                "agent_protocol",
+                f"{self.preset.name} prints text that is no message: {failures.tail(self.transport.garbage)}",
+            )
+
+    async def _within(self, seconds: float, awaitable: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(awaitable, seconds)
+        except TimeoutError:
+            said = failures.tail([*self.stderr, *self.transport.garbage])
+            raise Failed(
+                "agent_start_failed",
+                f"{self.preset.name} did not answer within {seconds:.0f} s."
+                + (f" It printed: {said}" if said else " It printed nothing."),
+            ) from None
+
+    async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self.connection.send_request(method, params)
+        except RequestError as error:
+            raise failures.from_rpc(
+                self.preset.name, error.code, str(error), error.data, failures.tail(self.stderr)
+            ) from None
+        except (ConnectionError, OSError):
+            raise await self._died(starting=method != "session/prompt") from None
+        return answer if isinstance(answer, dict) else {}
+
+    async def _died(self, *, starting: bool) -> Failed:
+        returncode: int | None = None
+        with contextlib.suppress(TimeoutError):
+            returncode = await asyncio.wait_for(self.process.wait(), 2)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._stderr_task), 0.5)
+        said = failures.tail([*self.transport.garbage, *self.stderr])
+        return failures.died(
+            self.preset.name, returncode, self.transcript.secrets.mask(said), starting=starting
+        )
+
+    async def _read_stderr(self) -> None:
+        """Keep the last lines; whatever the length of a line, memory stays bounded."""
+        rest = b""
+        while chunk := await self.process.stderr.read(1 << 14):
+            *lines, rest = (rest + chunk).split(b"\n")
+            self.stderr.extend(line[-2_000:].decode(errors="replace") for line in lines)
+            rest = rest[-2_000:]
+        if rest:
+            self.stderr.append(rest.decode(errors="replace"))
+
+    async def _answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001
+        """What the agent asks of us. Without a person to ask, tools are allowed and questions declined."""
+        if is_notification:
+            return None
+        if method == "session/request_permission":
+            return {"outcome": _allow(params)}
+        if method == "elicitation/create":
+            return {"action": "cancel"}
+        raise RequestError.method_not_found(method)
+
+
+def _allow(params: Any) -> dict[str, str]:
+    """Choose by kind, never by id: ids change between an agent's versions."""
+    options = params.get("options") if isinstance(params, dict) else None
+    options = [option for option in options or [] if isinstance(option, dict)]
+    for kind in ("allow_always", "allow_once"):
+        for option in options:
+            if option.get("kind") == kind:
+                return {"outcome": "selected", "optionId": str(option.get("optionId"))}
+    return {"outcome": "cancelled"}

@@ -1,0 +1,65 @@
+"""Why an attempt failed, as a code and a sentence that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class Failed(Exception):
+    """The attempt ends as failed."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def tail(lines: Iterable[str], limit: int = 600) -> str:
+    text = "\n".join(line for line in lines if line.strip()).strip()
+    return text[-limit:]
+
+
+def died(name: str, returncode: int | None, stderr: str, *, starting: bool) -> Failed:
+    how = (
+        f"was killed by signal {-returncode}"
+        if (returncode or 0) < 0
+        else f"ended with exit code {returncode}"
+    )
+    when = "before it was ready" if starting else "in the middle of its work"
+    last = f" Its last words: {stderr}" if stderr else " It said nothing."
+    hint = (
+        " Check that the program works on this machine, then retry by sending a message."
+        if starting
+        else " Send a message to go on in the same conversation."
+    )
+    return Failed(
+        "agent_start_failed" if starting else "agent_died", f"{name} {how} {when}.{last}{hint}"
+    )
+
+
+def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Failed:
+    """An error that the agent answered with; what counts is in different places for each of them."""
+    details = data if isinstance(data, dict) else {}
+    kind = str(details.get("errorKind") or "")
+    status = details.get("status") or details.get("status_code")
+    text = str(details.get("message") or details.get("details") or message)
+    if code == -32000 or status == 401 or code == 401 or "authentication" in text.lower():
+        return Failed(
+            "auth_failed",
+            f"The provider refused the credential: {text}. Check the API key of the card or the project.",
+        )
+    if kind == "rate_limit" or status == 429:
+        return Failed(
+            "rate_limited",
+            f"The provider's rate or usage limit is reached: {text}. Send a message later to go on.",
+        )
+    if kind == "server_error" or (isinstance(status, int) and status >= 500):
+        return Failed(
+            "provider_error",
+            f"The provider answered with an error: {text}. Send a message to try again.",
+        )
+    last = f" ({stderr})" if stderr and stderr not in text else ""
+    return Failed(
+        "agent_error", f"{name} reported an error: {text}{last}. Send a message to try again."
+    )

@@ -1,0 +1,30 @@
+"""Takes the values of known secrets out of what an agent says before it is stored or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MASK = "****"
+# Shorter values would mask ordinary words.
+SHORTEST = 8
+
+
+class Secrets:
+    def __init__(self, values: Iterable[str]) -> None:
+        self.values = sorted({v for v in values if v and len(v) >= SHORTEST}, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        for value in self.values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+    def held_back(self, text: str) -> int:
+        """How many characters at the end of a stream may be the beginning of a secret."""
+        most = 0
+        for value in self.values:
+            for length in range(min(len(value) - 1, len(text)), most, -1):
+                if text.endswith(value[:length]):
+                    most = length
+                    break
+        return most

@@ -1,0 +1,294 @@
+"""One attempt of a session, from its claim to the end of its processes.
+
+Sweep → worktree → process → agent session → turns, until nothing waits. The attempt writes exactly one final
+status, or leaves the session `interrupted` when the worker stops or another one has taken it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+
+from apps.agents import attempts, gate, turns
+from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
+from apps.agents.runtime.failures import Failed
+from apps.agents.runtime.lines import AgentLines
+from apps.agents.runtime.masking import Secrets
+from apps.agents.runtime.transcript import Transcript
+from apps.cards import worktrees
+from apps.credentials.resolution import environment as credential_environment
+from apps.host import processes
+from apps.host.environment import agent_environment, home_for
+from apps.host.errors import HostError
+from apps.runs.kinds import Claim, Handle, Surroundings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The worker stops, or somebody else owns the run now: end the processes, write nothing final."""
+
+
+class Cancelled(Exception):
+    """Somebody asked for the session's end."""
+
+
+class Deferred(Exception):
+    """The card can't start; it waits for a person to change something."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything an attempt needs to know, read once."""
+
+    session: AgentSession
+    equipment: gate.Equipment
+    person: tuple[str, str]
+
+
+async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
+    claim = handle.claim
+    try:
+        await _run(handle, around)
+    except Cancelled:
+        await _final(around, claim, stop_reason="cancelled", error=None)
+    except Deferred as deferred:
+        with contextlib.suppress(turns.NotOurs):
+            await around.database(lambda: attempts.defer(claim, deferred.code, deferred.message))
+    except Failed as failed:
+        await _final(around, claim, stop_reason=None, error=(failed.code, failed.message))
+    except Interrupted:
+        if not handle.lost.is_set():
+            with contextlib.suppress(turns.NotOurs):
+                await around.database(lambda: kind.interrupt(claim))
+    except turns.NotOurs:
+        handle.lost.set()
+
+
+async def _final(
+    around: Surroundings, claim: Claim, *, stop_reason: str | None, error: tuple[str, str] | None
+) -> None:
+    with contextlib.suppress(turns.NotOurs):
+        await around.database(
+            lambda: attempts.end_turn(claim, None, stop_reason=stop_reason, error=error)
+        )
+
+
+async def _run(handle: Handle, around: Surroundings) -> None:
+    claim = handle.claim
+    await around.disk(
+        lambda: processes.sweep_run(claim.host_id, claim.wire_id, below_fence=claim.fence)
+    )
+    setting = await around.database(lambda: _setting(claim))
+    place = await _or_event(handle, around.disk(lambda: _prepare(setting.session, claim)))
+    secrets = Secrets([setting.equipment.credential.secret] if setting.equipment.credential else [])
+    feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
+    transcript = Transcript(feed, secrets, asyncio.get_running_loop())
+    if place.notice:
+        transcript.say(AgentMessage.Role.SYSTEM, "status", place.notice)
+    agent = await Agent.start(
+        setting.equipment.preset,
+        cwd=place.path,
+        environment=_environment(setting, claim),
+        marker=claim.marker,
+        feed=feed,
+        transcript=transcript,
+    )
+    try:
+        await _talk(handle, around, setting, agent, place.path)
+    finally:
+        transcript.end_turn()
+        await agent.close()
+        await feed.flushed()
+
+
+async def _talk(
+    handle: Handle, around: Surroundings, setting: Setting, agent: Agent, cwd: Path
+) -> None:
+    claim, session = handle.claim, setting.session
+    await _or_event(handle, agent.initialize())
+    goes_on = await _or_event(handle, agent.open_session(cwd, session.agent_session_id))
+    await around.database(
+        lambda: attempts.started(claim, pid=agent.process.pid, agent_session_id=agent.session_id)
+    )
+    mode = agent.preset.modes.get(session.permission_mode)
+    if mode:
+        await _or_event(handle, agent.set_mode(mode))
+    lost_history = session.agent_session_id is not None and not goes_on
+    if lost_history:
+        agent.transcript.say(
+            AgentMessage.Role.SYSTEM,
+            "status",
+            "The agent could not open its earlier conversation; it was given a summary in a new one.",
+        )
+        await agent.transcript.feed.flushed()
+    while True:
+        try:
+            prompt = await around.database(lambda: turns.begin(claim))
+        except turns.CrashLoop:
+            raise Failed(
+                "crash_loop",
+                f"This turn was interrupted more than {turns.MOST_RESUMES} times and is given up."
+                " Look at the server's log, then send a message to go on.",
+            ) from None
+        if prompt is None:
+            if await around.database(
+                lambda: attempts.end_turn(claim, None, stop_reason="end_turn", error=None)
+            ):
+                continue
+            return
+        text = prompt.text
+        if lost_history:
+            lost_history = False
+            text = await around.database(lambda p=prompt: turns.handover_text(session, p))  # type: ignore[misc]
+        if not await _turn(handle, around, agent, prompt.turn_id, text):
+            return
+
+
+async def _turn(
+    handle: Handle, around: Surroundings, agent: Agent, turn_id: int, text: str
+) -> bool:
+    """Send one prompt and store what comes of it; True when another turn follows."""
+    claim = handle.claim
+    agent.transcript.begin_turn(turn_id)
+    error: tuple[str, str] | None = None
+    stop_reason: str | None = None
+    try:
+        answer = await _or_event(handle, agent.prompt(text), agent)
+        stop_reason = str(answer.get("stopReason") or "end_turn")
+        await _usage(around, claim, agent, answer)
+    except Failed as failed:
+        error = failed.code, failed.message
+    agent.transcript.end_turn()
+    await agent.transcript.feed.flushed()
+    return await around.database(
+        lambda: attempts.end_turn(claim, turn_id, stop_reason=stop_reason, error=error)
+    )
+
+
+async def _or_event(handle: Handle, awaitable: Awaitable[T], agent: Agent | None = None) -> T:
+    """Wait for the work, or for what ends it: cancel, the worker's stop, or the loss of the run.
+
+    A cancelled turn has a second to end by itself: its last words are stored then.
+    """
+    work = asyncio.ensure_future(awaitable)
+    events = {
+        asyncio.ensure_future(event.wait()): error
+        for event, error in (
+            (handle.lost, Interrupted),
+            (handle.cancel, Cancelled),
+            (handle.stop, Interrupted),
+        )
+    }
+    try:
+        await asyncio.wait({work, *events}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        reason = next(error for task, error in events.items() if task.done())
+        if agent is not None and reason is Cancelled:
+            await agent.cancel()
+            with contextlib.suppress(TimeoutError, Failed):
+                await asyncio.wait_for(work, CANCEL_GRACE_S)
+        raise reason
+    finally:
+        for task in (work, *events):
+            task.cancel()
+        await asyncio.gather(work, *events, return_exceptions=True)
+
+
+async def _usage(around: Surroundings, claim: Claim, agent: Agent, answer: dict[str, Any]) -> None:
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+
+    def count(name: str) -> int:
+        value = usage.get(name)
+        return value if isinstance(value, int) and value >= 0 else 0
+
+    cost, agent.transcript.cost_usd = agent.transcript.cost_usd, None
+    if usage or cost is not None:
+        await around.database(
+            lambda: attempts.add_usage(
+                claim,
+                input_tokens=count("inputTokens"),
+                output_tokens=count("outputTokens"),
+                cached_tokens=count("cachedReadTokens"),
+                cost_usd=cost,
+            )
+        )
+
+
+def _setting(claim: Claim) -> Setting:
+    session = (
+        AgentSession.objects.select_related(
+            "card__project__organization", "card__column", "started_by"
+        )
+        .filter(pk=claim.run_id, fence=claim.fence)
+        .first()
+    )
+    if session is None:
+        raise turns.NotOurs(claim.wire_id)
+    equipment = gate.equip(session.card)
+    if isinstance(equipment, gate.Obstacle):
+        raise Deferred(equipment.code, equipment.message)
+    missing = equipment.preset.missing_program()
+    if missing:
+        raise Deferred(
+            "program_missing",
+            f"{equipment.preset.name} needs the program “{missing}”, which is not on this server's PATH."
+            " Install it, then activate the card.",
+        )
+    person = session.started_by
+    name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
+    return Setting(session, equipment, name)
+
+
+def _prepare(session: AgentSession, claim: Claim) -> worktrees.Place:
+    try:
+        return worktrees.prepare(session.card, host_id=claim.host_id, run=claim.wire_id)
+    except HostError as error:
+        if error.code == "no_commits":
+            raise Deferred(error.code, str(error)) from None
+        raise Failed(error.code or "worktree_failed", str(error)) from None
+
+
+def _environment(setting: Setting, claim: Claim) -> dict[str, str]:
+    preset, usable = setting.equipment.preset, setting.equipment.credential
+    extra = dict(preset.environment)
+    if usable is not None:
+        extra.update(credential_environment(usable))
+    if preset.model_variable and setting.equipment.model:
+        extra[preset.model_variable] = _model_name(setting)
+    home = home_for(
+        settings.DATA_DIR,
+        setting.session.project_id,
+        usable.credential_id if usable else None,
+    )
+    return agent_environment(home=home, extra=extra, person=setting.person, marker=claim.marker)
+
+
+_FAMILIES = {"anthropic": "anthropic", "openai": "openai", "openrouter": "openai-chat",
+             "openai-compatible": "openai-chat"}  # fmt: skip
+
+
+def _model_name(setting: Setting) -> str:
+    """The built-in agent wants `provider:model`; a name that has one already stays as it is."""
+    model = setting.equipment.model or ""
+    usable = setting.equipment.credential
+    if setting.equipment.preset.id != "builtin" or usable is None or ":" in model:
+        return model
+    return f"{_FAMILIES.get(usable.provider, usable.provider)}:{model}"

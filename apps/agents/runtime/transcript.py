@@ -1,0 +1,296 @@
+"""Turns an agent's updates into lines of a transcript.
+
+Text is a line from its first chunk on, stored again each second and at its end, so that a kill loses at most
+the last second; what happens in between goes to watchers as deltas (≤ 30 a second), which are never stored
+and never needed to be right. A tool call is one line that is updated by its id; agents send parts of it in any
+order, some only an update without a start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from apps.agents.runtime.masking import Secrets
+from apps.common.envelope import dumps
+from apps.common.ids import public_id
+from apps.events import telling
+from apps.runs.sink import Feed, Line
+
+STORE_EVERY_S = 1.0
+DELTA_EVERY_S = 1 / 30
+LONGEST_MESSAGE = 1_000_000
+_ENDED = {"completed", "failed", "cancelled"}
+
+
+def storable(text: str) -> str:
+    """NUL can't be stored by PostgreSQL and lone surrogates are no text: both become U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="surrogatepass").decode(errors="replace")
+    return text
+
+
+def cleaned(value: Any) -> Any:
+    """The same, with every text in it storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [cleaned(each) for each in value]
+    if isinstance(value, dict):
+        return {storable(str(key)): cleaned(each) for key, each in value.items()}
+    return value
+
+
+class Text:
+    """A text on its way. `content` is what may be shown already; `tail` may be the beginning of a secret."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.content = ""
+        self.tail = ""
+        self.told = 0
+        self.stored_at = time.monotonic()
+        self.full = False
+
+
+class Transcript:
+    def __init__(self, feed: Feed, secrets: Secrets, loop: asyncio.AbstractEventLoop) -> None:
+        self.feed = feed
+        self.secrets = secrets
+        self.loop = loop
+        self.loading = False
+        self.turn_id: int | None = None
+        self.text: Text | None = None
+        self.tools: dict[str, tuple[Line, dict[str, Any]]] = {}
+        self.plan: Line | None = None
+        self.commands: list[dict[str, Any]] = []
+        self.cost_usd: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "agent_message_chunk": lambda update: self._chunk("text", update),
+            "agent_thought_chunk": lambda update: self._chunk("reasoning", update),
+            "tool_call": self._tool,
+            "tool_call_update": self._tool,
+            "plan": self._plan,
+            "usage_update": self._usage,
+            "available_commands_update": self._commands,
+        }
+
+    def begin_turn(self, turn_id: int) -> None:
+        self.turn_id = turn_id
+        self.plan = None
+
+    def update(self, update: dict[str, Any]) -> None:
+        """Take one `session/update`. Replayed history (while a session is loaded) is not ours to store."""
+        if self.loading:
+            return
+        handler = self._handlers.get(str(update.get("sessionUpdate")))
+        if handler is not None:
+            handler(update)
+
+    @property
+    def open_tool_since(self) -> float | None:
+        """When the oldest tool call that is still open began, on the monotonic clock."""
+        times = [call["_since"] for _line, call in self.tools.values() if "_since" in call]
+        return min(times, default=None)
+
+    def end_turn(self) -> None:
+        """Close what is open: a text's last state is stored, a tool call without an end is marked."""
+        self._close_text()
+        for line, call in list(self.tools.values()):
+            if call.get("status") not in _ENDED:
+                call["status"] = "cancelled"
+                call.pop("_since", None)
+                self._store_tool(line, call)
+            self.feed.forget(line.ordinal)
+        self.tools.clear()
+
+    def say(self, role: str, kind: str, content: str) -> None:
+        """A line of the server's own."""
+        self._close_text()
+        line = self._line(role, kind)
+        line.content = storable(content)
+        self.feed.put(line)
+        self.feed.forget(line.ordinal)
+
+    def _line(self, role: str, kind: str) -> Line:
+        return Line(self.feed.new_ordinal(), role, kind, turn_id=self.turn_id)
+
+    def _chunk(self, kind: str, update: dict[str, Any]) -> None:
+        content = update.get("content")
+        piece = content.get("text") if isinstance(content, dict) else None
+        if not isinstance(piece, str) or not piece:
+            return
+        text = self.text
+        if text is None or text.line.type != kind:
+            self._close_text()
+            text = self.text = Text(self._line("assistant", kind))
+            text.line.partial = True
+        self._append(text, storable(piece))
+        if text.line.content == "" and text.content:
+            self._store_text(text)
+        if self._timer is None:
+            self._timer = self.loop.call_later(DELTA_EVERY_S, self._tell_deltas)
+
+    def _append(self, text: Text, piece: str) -> None:
+        if text.full:
+            return
+        whole = self.secrets.mask(text.tail + piece)
+        held = self.secrets.held_back(whole)
+        text.content += whole[: len(whole) - held]
+        text.tail = whole[len(whole) - held :]
+        if len(text.content) > LONGEST_MESSAGE:
+            text.content, text.tail, text.full = text.content[:LONGEST_MESSAGE], "", True
+
+    def _tell_deltas(self) -> None:
+        self._timer = None
+        text = self.text
+        if text is None:
+            return
+        index = self.feed.index_of(text.line.ordinal)
+        if index is not None and text.told < len(text.content):
+            delta = {
+                "sessionId": public_id("session", self.feed.run_id),
+                "index": index,
+                "offset": text.told,
+                "type": text.line.type,
+                "text": text.content[text.told :],
+            }
+            text.told = len(text.content)
+            frame = f'{{"type":"agent.delta","data":{dumps(delta).decode()}}}'
+            telling.tell_session(self.feed.run_id, "d", frame)
+        if time.monotonic() - text.stored_at >= STORE_EVERY_S:
+            self._store_text(text)
+        elif text.told < len(text.content) or text.line.content != text.content:
+            self._timer = self.loop.call_later(DELTA_EVERY_S, self._tell_deltas)
+
+    def _store_text(self, text: Text) -> None:
+        text.line = replace(text.line, content=text.content, truncated=text.full)
+        text.stored_at = time.monotonic()
+        text.told = max(text.told, len(text.content)) if text.line.partial else text.told
+        self.feed.put(text.line)
+
+    def _close_text(self) -> None:
+        text, self.text = self.text, None
+        if text is None:
+            return
+        text.content += text.tail
+        text.line = replace(text.line, partial=False)
+        self._store_text(text)
+        self.feed.forget(text.line.ordinal)
+
+    def _tool(self, update: dict[str, Any]) -> None:
+        self._close_text()
+        call_id = str(update.get("toolCallId") or "")
+        if not call_id:
+            return
+        if call_id in self.tools:
+            line, call = self.tools[call_id]
+        else:
+            line, call = self._line("tool", "tool_call"), {"id": call_id}
+            self.tools[call_id] = line, call
+        _merge(call, update)
+        if call.get("status") in _ENDED:
+            call.pop("_since", None)
+        else:
+            call.setdefault("_since", time.monotonic())
+        self._store_tool(line, call)
+
+    def _store_tool(self, line: Line, call: dict[str, Any]) -> None:
+        shown = cleaned({key: value for key, value in call.items() if not key.startswith("_")})
+        text = self.secrets.mask(dumps(shown).decode())
+        truncated = len(text) > LONGEST_MESSAGE
+        if truncated:
+            text = dumps(_shortened(orjson.loads(text))).decode()
+        stored = replace(
+            line, content=str(call.get("title") or ""), tool_call=text, truncated=truncated
+        )
+        stored.content = self.secrets.mask(storable(stored.content))
+        self.feed.put(stored)
+
+    def _plan(self, update: dict[str, Any]) -> None:
+        self._close_text()
+        entries = update.get("entries")
+        if not isinstance(entries, list):
+            return
+        if self.plan is None:
+            self.plan = self._line("assistant", "plan")
+        marks = {"completed": "x", "in_progress": "~"}
+        rows = [
+            f"- [{marks.get(str(entry.get('status')), ' ')}] {entry.get('content', '')}"
+            for entry in entries
+            if isinstance(entry, dict)
+        ]
+        self.plan = replace(self.plan, content=self.secrets.mask(storable("\n".join(rows))))
+        self.feed.put(self.plan)
+
+    def _usage(self, update: dict[str, Any]) -> None:
+        cost = update.get("cost")
+        if isinstance(cost, dict) and isinstance(cost.get("amount"), int | float):
+            self.cost_usd = float(cost["amount"])
+
+    def _commands(self, update: dict[str, Any]) -> None:
+        commands = update.get("availableCommands")
+        if isinstance(commands, list):
+            self.commands = commands
+
+
+def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
+    """Lay the parts that an update carries over what is known of the call."""
+    for theirs, ours in (
+        ("title", "title"),
+        ("kind", "kind"),
+        ("status", "status"),
+        ("locations", "locations"),
+    ):
+        if update.get(theirs) is not None:
+            call[ours] = update[theirs]
+    if update.get("rawInput") is not None:
+        call["input"] = update["rawInput"]
+    if update.get("rawOutput") is not None:
+        call["output"] = update["rawOutput"]
+    content = update.get("content")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, dict)]
+        diffs = [part for part in parts if part.get("type") == "diff"]
+        if diffs:
+            call["diffs"] = [
+                {"path": d.get("path"), "oldText": d.get("oldText"), "newText": d.get("newText")}
+                for d in diffs
+            ]
+        texts = [
+            str(part["content"].get("text", ""))
+            for part in parts
+            if part.get("type") == "content" and isinstance(part.get("content"), dict)
+        ]
+        if texts and update.get("rawOutput") is None:
+            call["output"] = "\n".join(texts)
+    for key, default in (
+        ("title", ""),
+        ("kind", "other"),
+        ("status", "pending"),
+        ("input", None),
+        ("output", None),
+        ("diffs", []),
+        ("locations", []),
+    ):
+        call.setdefault(key, default)
+
+
+def _shortened(value: Any, limit: int = 20_000) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= limit else value[:limit] + "…"
+    if isinstance(value, list):
+        return [_shortened(each, limit) for each in value[:100]]
+    if isinstance(value, dict):
+        return {key: _shortened(each, limit) for key, each in list(value.items())[:100]}
+    return value

@@ -1,0 +1,110 @@
+"""An agent's standard output as messages.
+
+`session/update` is by far the most frequent message and is handled here, from the raw JSON: validating each
+against the protocol's schema would cost more than everything else a worker does, and an update of a kind that
+the library does not know yet must not break a session. Everything else goes to the library.
+
+When the sink has no room, nothing is read: the pipe fills and the agent waits. Nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+CHUNK = 1 << 16
+LONGEST_LINE = 8 << 20
+GARBAGE_LIMIT = 1_000
+
+
+class AgentTransport:
+    """The library's Transport over a child's pipes."""
+
+    def __init__(
+        self,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+        *,
+        on_update: Callable[[dict[str, Any]], None],
+        room: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._on_update = on_update
+        self._room = room
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._skipping = False
+        self.heard_at = time.monotonic()
+        self.garbage: deque[str] = deque(maxlen=5)
+        self.garbage_lines = 0
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self._stdin.write(orjson.dumps(message) + b"\n")
+        await self._stdin.drain()
+
+    async def close(self) -> None:
+        self._stdin.close()
+
+    async def receive(self) -> dict[str, Any] | None:
+        while True:
+            while self._lines:
+                message = self._parse(self._lines.popleft())
+                if message is None:
+                    continue
+                if message.get("method") == "session/update" and "id" not in message:
+                    params = message.get("params")
+                    if isinstance(params, dict) and isinstance(params.get("update"), dict):
+                        self._on_update(params["update"])
+                    continue
+                return message
+            await self._room()
+            if not await self._read():
+                return None
+
+    async def _read(self) -> bool:
+        chunk = await self._stdout.read(CHUNK)
+        self.heard_at = time.monotonic()
+        if not chunk:
+            return False
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        if self._skipping and lines:
+            self._skipping = False
+            lines.pop(0)
+        self._lines.extend(lines)
+        if len(rest) > LONGEST_LINE:
+            self._note(f"a line of more than {LONGEST_LINE >> 20} MiB")
+            self._skipping, rest = True, b""
+        self._rest = b"" if self._skipping else rest
+        return True
+
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        if not line.strip():
+            return None
+        try:
+            message = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            message = self._lenient(line)
+        if isinstance(message, dict):
+            return message
+        self._note(line[:200].decode(errors="replace"))
+        return None
+
+    def _lenient(self, line: bytes) -> Any:
+        """Bad UTF-8 and lone surrogates, which orjson refuses, are the agent's data all the same."""
+        if not line.lstrip().startswith(b"{"):
+            return None
+        try:
+            return json.loads(line.decode(errors="replace"))
+        except ValueError:
+            return None
+
+    def _note(self, text: str) -> None:
+        self.garbage.append(text)
+        self.garbage_lines += 1

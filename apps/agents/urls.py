@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.agents.views import CardAgentViewSet, ProjectAgentsViewSet
+
+PROJECT = "projects/<project:project_id>"
+AGENT = f"{PROJECT}/cards/<card:card_id>/agent"
+
+urlpatterns = [
+    path(f"{PROJECT}/active-agents", ProjectAgentsViewSet.as_view({"get": "active"})),
+    path(AGENT, CardAgentViewSet.as_view({"get": "current"})),
+    path(f"{AGENT}/cancel", CardAgentViewSet.as_view({"post": "cancel"})),
+    path(f"{AGENT}/sessions", CardAgentViewSet.as_view({"get": "sessions"})),
+    path(f"{AGENT}/messages", CardAgentViewSet.as_view({"get": "messages"})),
+    path(f"{AGENT}/message", CardAgentViewSet.as_view({"post": "message"})),
+]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.agents import selectors, sessions
+from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.serializers import MessageInput, message_shape, session_shape
+from apps.cards.models import Card
+from apps.common.errors import Invalid
+from apps.common.ids import BadId, parse_id
+from apps.common.serializers import checked
+from apps.projects.scoping import ProjectScopedViewSet, Role
+
+DEFAULT_MESSAGES = 100
+MOST_MESSAGES = 500
+
+
+class CardAgentViewSet(ProjectScopedViewSet):
+    """The agent of one card."""
+
+    roles = {
+        "current": Role.MEMBER,
+        "cancel": Role.MEMBER,
+        "sessions": Role.MEMBER,
+        "messages": Role.MEMBER,
+        "message": Role.MEMBER,
+    }
+
+    def card(self) -> Card:
+        return get_object_or_404(
+            Card.objects.select_related("column"),
+            project_id=self.project.pk,
+            pk=self.kwargs["card_id"],
+        )
+
+    def current(self, request: Request, **kwargs: Any) -> Response:
+        session = selectors.current_session(self.card().pk)
+        if session is None:
+            return Response(None)
+        return Response(
+            {**session_shape(session), "queuePosition": selectors.queue_position(session)}
+        )
+
+    def cancel(self, request: Request, **kwargs: Any) -> Response:
+        sessions.cancel(self.card())
+        return Response(status=204)
+
+    def sessions(self, request: Request, **kwargs: Any) -> Response:
+        return Response(selectors.sessions_of(self.card().pk))
+
+    def message(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(MessageInput, request.data)
+        message = sessions.post_message(self.card(), body["content"], by=request.user.pk)
+        return Response(message_shape(message), status=201)
+
+    def messages(self, request: Request, **kwargs: Any) -> Response:
+        query = MessagesQuery(request)
+        rows, more = query.page(self._messages_of_card(query))
+        return Response({"messages": [message_shape(row) for row in rows], "hasMore": more})
+
+    def _messages_of_card(self, query: MessagesQuery) -> QuerySet[AgentMessage]:
+        card = self.card()
+        rows = AgentMessage.objects.filter(session__card=card)
+        if query.session_id is None:
+            return rows
+        get_object_or_404(AgentSession, card=card, pk=query.session_id)
+        return rows.filter(session_id=query.session_id)
+
+
+class ProjectAgentsViewSet(ProjectScopedViewSet):
+    roles = {"active": Role.MEMBER}
+
+    def active(self, request: Request, **kwargs: Any) -> Response:
+        return Response(selectors.active_agents(self.project.pk))
+
+
+class MessagesQuery:
+    """`since`/`before` by time, `after`/`beforeIndex` by index, all exclusive; oldest first in the answer.
+
+    With a lower bound the page holds the earliest after it, else the latest before the upper bound.
+    """
+
+    def __init__(self, request: Request) -> None:
+        given = request.query_params
+        self.session_id: int | None = None
+        if given.get("sessionId"):
+            try:
+                self.session_id = parse_id("session", given["sessionId"])
+            except BadId as error:
+                raise Invalid(f"sessionId {error}") from None
+        self.since = _time(given.get("since"), "since")
+        self.before = _time(given.get("before"), "before")
+        self.after = _whole(given.get("after"), "after", least=-1)
+        self.before_index = _whole(given.get("beforeIndex"), "beforeIndex")
+        limit = _whole(given.get("limit"), "limit", least=-1)
+        self.limit = min(max(limit if limit is not None else DEFAULT_MESSAGES, 1), MOST_MESSAGES)
+
+    def page(self, rows: QuerySet[AgentMessage]) -> tuple[list[AgentMessage], bool]:
+        """At most `limit` messages in the order they were said, queued ones last."""
+        filters = {
+            "created_at__gt": self.since,
+            "created_at__lt": self.before,
+            "index__gt": self.after,
+            "index__lt": self.before_index,
+        }
+        rows = rows.filter(**{name: value for name, value in filters.items() if value is not None})
+        forward = self.since is not None or self.after is not None
+        order = ["session_id", "index", "id"] if forward else ["-session_id", "-index", "-id"]
+        queued = list(rows.filter(index__isnull=True).order_by("id")) if not forward else []
+        found = list(rows.filter(index__isnull=False).order_by(*order)[: self.limit + 1])
+        page, more = found[: self.limit], len(found) > self.limit
+        if not forward:
+            page.reverse()
+        return [*page, *queued], more
+
+
+def _time(value: str | None, name: str) -> datetime | None:
+    if not value:
+        return None
+    try:
+        # A + in a query string that wasn't encoded arrives as a space.
+        moment = parse_datetime(value.replace(" ", "+") if value.count(" ") == 1 else value)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Invalid(f"{name} must be a time like 2026-01-31T12:00:00Z")
+    return moment
+
+
+def _whole(value: str | None, name: str, *, least: int = 0) -> int | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = int(value) if len(value) <= 18 else None
+    except ValueError:
+        number = None
+    if number is None:
+        raise Invalid(f"{name} must be a whole number")
+    if number < least:
+        raise Invalid(f"{name} must not be negative")
+    return number

@@ -1,0 +1,148 @@
+"""A card's place on disk: the row says what should be there, `host` does it.
+
+The row stands before the directory is made and until it is gone: `creating` found again means that somebody
+died in between, so it is removed and made again; `removing` is carried out by the worker's loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from apps.cards.models import Card, Worktree
+from apps.common.ids import public_id
+from apps.host import git, processes, worktrees
+from apps.host.errors import HostError
+from apps.projects.models import Project
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an agent works, and what a person should know of how it came to be."""
+
+    path: Path
+    notice: str | None = None
+
+
+def in_place(project: Project) -> bool:
+    """Whether agents of this project work in its own directory: no git, or worktrees switched off."""
+    return not (project.is_git and project.worktree)
+
+
+def directory(card_id: int) -> Path:
+    return Path(settings.DATA_DIR) / "worktrees" / public_id("card", card_id)
+
+
+def prepare(card: Card, *, host_id: str, run: str) -> Place:
+    """Make or find the card's worktree. Repeatable; raises HostError with a sentence.
+
+    Disk work outside any transaction; called by the run that owns the card, so never twice at a time.
+    """
+    project = card.project
+    repository = Path(project.path)
+    if not repository.is_dir():
+        raise HostError(
+            "project_path_missing", f"The project's directory {repository} is not there any more."
+        )
+    if in_place(project):
+        return Place(repository)
+    row = Worktree.objects.filter(card_id=card.pk).first()
+    if row is not None and row.state == Worktree.State.READY and worktrees.is_valid(Path(row.path)):
+        worktrees.clear_stale_locks(Path(row.path))
+        return Place(Path(row.path))
+    lost = row is not None and row.state == Worktree.State.READY
+    if row is None:
+        row = _new_row(card, host_id)
+    Worktree.objects.filter(pk=row.pk).update(state=Worktree.State.CREATING, session_wire_id=run)
+    made = worktrees.create(
+        repository,
+        Path(row.path),
+        branch=row.branch or _branch_name(card),
+        base=row.base_ref,
+        owns_branch=row.owns_branch,
+        data_dir=Path(settings.DATA_DIR),
+    )
+    with transaction.atomic():
+        Worktree.objects.filter(pk=row.pk).update(
+            state=Worktree.State.READY,
+            branch=made.branch,
+            owns_branch=True,
+            base_commit=row.base_commit or made.base_commit,
+            base_ref=row.base_ref or made.base_ref,
+        )
+        Card.objects.filter(pk=card.pk).update(branch=made.branch)
+    notice = None
+    if lost:
+        notice = (
+            "The card's worktree was missing and was made again from its branch"
+            f" {made.branch}; changes that were not committed are lost."
+        )
+    return Place(Path(row.path), notice)
+
+
+def _new_row(card: Card, host_id: str) -> Worktree:
+    return Worktree.objects.create(
+        card_id=card.pk,
+        project_id=card.project_id,
+        host_id=host_id,
+        repository=card.project.path,
+        path=str(directory(card.pk)),
+        base_ref=card.project.base_branch,
+    )
+
+
+def _branch_name(card: Card) -> str:
+    template = card.project.branch_template or "card/{cardId}"
+    return template.replace("{cardId}", public_id("card", card.pk))
+
+
+def card_diff(card: Card) -> git.Diff | None:
+    """The card's changes against the merge base, uncommitted and new files included; None without a worktree."""
+    row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
+    if row is None or row.base_commit is None or not Path(row.path).is_dir():
+        return None
+    return git.diff(Path(row.path), row.base_commit)
+
+
+def deletion_obstacle(card: Card) -> tuple[str, str] | None:
+    """Work in the worktree that deleting the card would put aside: (code, sentence), or None."""
+    row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
+    if row is None or not Path(row.path).is_dir():
+        return None
+    reason = worktrees.unsaved_work(Path(row.path), base=row.base_ref, base_commit=row.base_commit)
+    if reason is None:
+        return None
+    return (
+        "worktree_dirty",
+        f"The card's worktree has {reason}. Delete with force=true to save it as a patch and go on.",
+    )
+
+
+def remove_due(host_id: str) -> None:
+    """Remove the worktrees of this host that are to go; called every two seconds, repeatable.
+
+    The processes of the card's last run go first: nobody may write into a directory that is being removed.
+    """
+    for row in Worktree.objects.filter(host_id=host_id, state=Worktree.State.REMOVING):
+        if row.session_wire_id and processes.sweep_run(host_id, row.session_wire_id):
+            continue
+        try:
+            worktrees.remove(
+                Path(row.repository),
+                Path(row.path),
+                force=row.forced,
+                patch_dir=Path(settings.DATA_DIR) / "patches",
+                name=public_id("card", row.card_id),
+                base_commit=row.base_commit,
+                data_dir=Path(settings.DATA_DIR),
+            )
+        except HostError as error:
+            logger.warning("worktree of card %s stays: %s", row.card_id, error)
+            continue
+        row.delete()
