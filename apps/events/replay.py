@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from apps.events.bus import Position, frame
-from apps.events.models import EventStream, StoredEvent
+from apps.events.models import EventStream, StoredEvent, new_epoch
 
 # A client that is further behind reloads the board instead; that is less work for both.
 LONGEST_REPLAY = 5_000
@@ -41,3 +41,9 @@ def can_replay(project_id: int, since: Position | int, now: Position) -> bool:
     if seq == now.seq:
         return True
     return StoredEvent.objects.filter(stream_id=project_id, seq=seq + 1).exists()
+
+
+def renew_epoch(project_id: int, epoch: str) -> Position | None:
+    """Begin a new epoch, unless somebody has since this one was read; where the stream stands then."""
+    EventStream.objects.filter(pk=project_id, epoch=epoch).update(epoch=new_epoch())
+    return positions([project_id]).get(project_id)

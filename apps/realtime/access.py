@@ -1,0 +1,92 @@
+"""Who may have a socket and what it may follow. One rule for opening and for the check every second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from django.utils.datastructures import CaseInsensitiveMapping
+
+from apps.accounts.authentication import auth_enabled, is_forwarded, user_for_token
+from apps.accounts.models import Role, User
+from apps.organizations.models import OrganizationMember
+from apps.projects.models import Project, ProjectMember
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`expires_at` is in seconds since the epoch; None for whoever came in while accounts were off."""
+
+    user_id: int
+    token_version: int
+    expires_at: float | None
+
+
+class Reach(NamedTuple):
+    user_id: int
+    project_id: int
+
+
+def identify(token: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+    names = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    found = user_for_token(token, forwarded=is_forwarded(CaseInsensitiveMapping(names)))
+    if found is None:
+        return None
+    return Caller(found.user.pk, found.user.token_version, found.expires_at)
+
+
+def still_valid(callers: Iterable[Caller]) -> set[Caller]:
+    """Those whose token was not revoked; whether it has expired is a matter of the clock alone."""
+    asked = set(callers)
+    versions = dict(
+        User.objects.filter(
+            pk__in={caller.user_id for caller in asked}, is_active=True
+        ).values_list("pk", "token_version")
+    )
+    # Accounts may be switched on under a socket that came in without a token.
+    enabled = auth_enabled()
+    return {
+        caller
+        for caller in asked
+        if versions.get(caller.user_id) == caller.token_version
+        and not (enabled and caller.expires_at is None)
+    }
+
+
+def within_reach(asked: set[Reach]) -> set[Reach]:
+    """Which of these a person may see: four queries, however many are asked."""
+    if not asked:
+        return set()
+    users = {each.user_id for each in asked}
+    rows = Project.objects.filter(pk__in={each.project_id for each in asked})
+    projects = {
+        pk: (owner, org) for pk, owner, org in rows.values_list("pk", "owner", "organization")
+    }
+    everywhere = set(
+        User.objects.filter(pk__in=users, role=Role.SUPER_ADMIN).values_list("pk", flat=True)
+    )
+    members = set(
+        ProjectMember.objects.filter(user__in=users, project__in=projects).values_list(
+            "project_id", "user_id"
+        )
+    )
+    organizations = {org for _, org in projects.values() if org is not None}
+    colleagues = set(
+        OrganizationMember.objects.filter(
+            user__in=users, organization__in=organizations
+        ).values_list("organization_id", "user_id")
+    )
+
+    def reaches(each: Reach) -> bool:
+        if each.project_id not in projects:
+            return False
+        owner, organization = projects[each.project_id]
+        return (
+            each.user_id in everywhere
+            or owner == each.user_id
+            or (each.project_id, each.user_id) in members
+            or (organization, each.user_id) in colleagues
+        )
+
+    return {each for each in asked if reaches(each)}

@@ -1,0 +1,257 @@
+"""One hub per process: hears the news once, reads what it lacks once, and fans out to all sockets.
+
+Redis only makes it fast. Once a second the hub asks the database, one query each, how far the projects
+and sessions are that somebody follows, and reads the difference; so a change reaches every follower even if
+whoever made it died before telling, and while Redis is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from weakref import WeakKeyDictionary
+
+from apps.accounts.authentication import forget_all
+from apps.agents import selectors as agents
+from apps.events import replay
+from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
+from apps.realtime import reads
+from apps.realtime.connection import UNAUTHENTICATED, Connection
+from apps.realtime.frames import Project, Session, Topic
+from apps.realtime.news import listen
+from apps.realtime.outbox import Frame
+from apps.realtime.rows import RowThread
+from apps.realtime.streams import LONGEST_GAP, AnyStream, ProjectStream, SessionStream, marks
+
+logger = logging.getLogger(__name__)
+
+# A little under a second, so that "within a second" holds with the query and its news.
+LOOK_EVERY_S = 0.8
+_LOOK_PAUSE_S = 0.05
+# Events after which somebody may see less than before.
+_ABOUT_ACCESS = ('{"type":"member.', '{"type":"project.')
+_REVOKED = '{"type":"revoked"'
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+class Hub:
+    """Lives from the first socket to the last, in one event loop; nothing here is called from others."""
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self.projects: dict[int, ProjectStream] = {}
+        self.sessions: dict[int, SessionStream] = {}
+        # A long replay must not hold up the watch.
+        self.watch = RowThread("hub-watch")
+        self.replay = RowThread("hub-replay")
+        self._wake = asyncio.Event()
+        self._filling: set[asyncio.Task[None]] = set()
+        self._tasks = [
+            asyncio.create_task(listen(self.hear, self.look_soon), name="hub-news"),
+            asyncio.create_task(self._look_again_and_again(), name="hub-watch"),
+        ]
+
+    # Sockets and what they follow
+
+    def enter(self, connection: Connection) -> None:
+        self.connections.add(connection)
+
+    def leave(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._end()
+
+    def stream(self, topic: Topic) -> AnyStream:
+        if isinstance(topic, Project):
+            return self.projects.setdefault(topic.id, ProjectStream(topic.id))
+        return self.sessions.setdefault(topic.id, SessionStream(topic.id))
+
+    def drop(self, stream: AnyStream, connection: Connection) -> None:
+        stream.followers.pop(connection.outbox, None)
+        if not stream.followers:
+            if isinstance(stream, ProjectStream):
+                self.projects.pop(stream.topic.id, None)
+            else:
+                self.sessions.pop(stream.topic.id, None)
+
+    def _end(self) -> None:
+        for task in [*self._tasks, *self._filling]:
+            task.cancel()
+        self.watch.close()
+        self.replay.close()
+        loop = asyncio.get_running_loop()
+        if _hubs.get(loop) is self:
+            del _hubs[loop]
+
+    # News
+
+    def hear(self, channel: str, head: str, body: str) -> None:
+        try:
+            if channel == PROJECT_CHANNEL:
+                self._hear_project(head, body)
+            elif channel == SESSION_CHANNEL:
+                self._hear_session(head, body)
+            elif channel == USER_CHANNEL:
+                self._hear_user(int(head), body)
+        except ValueError:
+            logger.warning("news on %s that can't be read: %.100s", channel, head)
+
+    def _hear_project(self, head: str, text: str) -> None:
+        project_id, epoch, seq = head.split(":")
+        stream = self.projects.get(int(project_id))
+        if stream is None:
+            return
+        if int(seq) == 0:
+            stream.pass_by(text)
+            return
+        if stream.mark is not None and epoch != stream.epoch:
+            self.look_soon()
+            return
+        stream.news(int(seq), text)
+        self._fill(stream)
+        if text.startswith(_ABOUT_ACCESS):
+            self.look_soon()
+
+    def _hear_session(self, head: str, body: str) -> None:
+        session_id, kind, *numbers = head.split(":")
+        stream = self.sessions.get(int(session_id))
+        if stream is None:
+            return
+        if kind == "d":
+            stream.pass_by(body)
+            return
+        first, last = numbers
+        stream.news(int(first), int(last), body.split("\n"))
+        self._fill(stream)
+
+    def _hear_user(self, user_id: int, text: str) -> None:
+        revoked = text.startswith(_REVOKED)
+        if revoked:
+            forget_all()
+        frame = Frame(text)
+        for connection in list(self.connections):
+            if connection.caller is None or connection.caller.user_id != user_id:
+                continue
+            if revoked:
+                connection.close(UNAUTHENTICATED)
+            else:
+                connection.outbox.put(frame)
+
+    # Rows
+
+    def look_soon(self) -> None:
+        self._wake.set()
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+            self._wake.clear()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - whatever the database says: it is asked again
+                logger.warning("the hub can't read the database: %s", error)
+            await asyncio.sleep(_LOOK_PAUSE_S)
+
+    async def look(self) -> None:
+        """Compare with the database: what is missing, who may no longer."""
+        projects, sessions = marks(self.projects.values()), marks(self.sessions.values())
+        asked = reads.Asked(projects=list(projects), sessions=list(sessions))
+        connections = [each for each in self.connections if each.caller is not None]
+        for connection in connections:
+            if connection.caller is not None:
+                asked.callers.add(connection.caller)
+                asked.reaches |= set(connection.reaches().values())
+        if not asked.callers:
+            return
+        found = await self.watch.read(reads.look, asked)
+        for project_id, mark in projects.items():
+            await self._compare_project(project_id, mark, found)
+        for session_id, mark in sessions.items():
+            await self._compare_session(session_id, mark, found)
+        if self._filling:
+            await asyncio.wait(self._filling)
+        now = time.time()
+        for connection in connections:
+            caller = connection.caller
+            if caller is None:
+                continue
+            expired = caller.expires_at is not None and caller.expires_at <= now
+            if expired or caller not in found.valid:
+                connection.close(UNAUTHENTICATED)
+                continue
+            for topic, reach in connection.reaches().items():
+                gone = isinstance(topic, Session) and self._is_gone(topic.id, sessions, found)
+                lost = reach in asked.reaches and reach not in found.within_reach
+                if gone or lost:
+                    connection.lose(topic)
+
+    @staticmethod
+    def _is_gone(session_id: int, asked: dict[int, int], found: reads.Look) -> bool:
+        return session_id in asked and session_id not in found.revs
+
+    async def _compare_project(self, project_id: int, mark: int, found: reads.Look) -> None:
+        stream, position = self.projects.get(project_id), found.positions.get(project_id)
+        if stream is None or stream.mark is None or position is None:
+            return
+        if position.epoch != stream.epoch:
+            stream.restart(position)
+        elif position.seq < mark:
+            # History was lost below us: what was numbered so far will be numbered again.
+            renewed = await self.watch.read(replay.renew_epoch, project_id, position.epoch)
+            if renewed is not None:
+                stream.restart(renewed)
+        else:
+            stream.known = max(stream.known, position.seq)
+            self._fill(stream)
+
+    async def _compare_session(self, session_id: int, mark: int, found: reads.Look) -> None:
+        stream, rev = self.sessions.get(session_id), found.revs.get(session_id)
+        if stream is None or stream.mark is None or rev is None:
+            return
+        if rev >= mark:
+            stream.known = max(stream.known, rev)
+            self._fill(stream)
+            return
+        position = await self.watch.read(agents.session_position, session_id)
+        if position is not None:
+            stream.restart(position[1], position[2])
+
+    def _fill(self, stream: AnyStream) -> None:
+        if stream.behind and not stream.filling:
+            stream.filling = True
+            task = asyncio.create_task(self._read_missing(stream))
+            self._filling.add(task)
+            task.add_done_callback(self._filling.discard)
+
+    async def _read_missing(self, stream: AnyStream) -> None:
+        try:
+            while stream.followers and stream.mark is not None and stream.mark < stream.known:
+                asked, turn = stream.known, stream.turn
+                if isinstance(stream, ProjectStream) and asked - stream.mark > LONGEST_GAP:
+                    position = (await self.watch.read(replay.positions, [stream.topic.id])).get(
+                        stream.topic.id
+                    )
+                    if position is None:
+                        return
+                    stream.restart(position)
+                    continue
+                rows = await self.watch.read(stream.read, stream.mark)
+                if stream.turn == turn:
+                    stream.filled(asked, rows)
+        except Exception as error:  # noqa: BLE001 - the next look finds the same gap
+            logger.warning("the hub can't read what it lacks: %s", error)
+        finally:
+            stream.filling = False
+
+
+def current_hub() -> Hub:
+    """The hub of the running event loop; made by whoever comes first."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = _hubs[loop] = Hub()
+    return hub

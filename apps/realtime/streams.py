@@ -1,0 +1,204 @@
+"""One project's events or one session's messages, in order, to whoever follows them.
+
+Nothing is kept in memory: whoever lacks something, a follower that just came or the stream itself after a
+gap in the news, reads the rows. A follower is `live` once it has everything that the stream has passed on;
+from then on it gets what the stream gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from apps.agents import selectors as agents
+from apps.events import replay
+from apps.events.bus import Position
+from apps.realtime import frames
+from apps.realtime.frames import Project, Session, Topic
+from apps.realtime.outbox import Frame, Outbox
+
+# Small enough to fit into an outbox that has room.
+BATCH = 400
+# A stream that is further behind sends its followers to reload.
+LONGEST_GAP = replay.LONGEST_REPLAY
+
+
+class Follower:
+    """`mark` is the last number it was sent; `seen` are later ones that it has already.
+
+    It is `opened` once it was told where it begins; nothing is sent before that.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.mark = 0
+        self.seen: set[int] = set()
+        self.opened = False
+        self.live = False
+
+    def offer(self, number: int, frame: Frame) -> None:
+        if number <= self.mark:
+            return
+        self.mark = number
+        if number in self.seen:
+            self.seen.discard(number)
+        else:
+            self.outbox.put(frame)
+
+
+class Stream:
+    """`mark` is the last number passed on, None before the first look; `known` the last known to exist.
+
+    `turn` counts restarts: what was read before one must not be sent after it.
+    """
+
+    topic: Topic
+
+    def __init__(self) -> None:
+        self.mark: int | None = None
+        self.known = 0
+        self.followers: dict[Outbox, Follower] = {}
+        self.turn = 0
+        self.filling = False
+
+    @property
+    def behind(self) -> bool:
+        return self.mark is not None and self.mark < self.known
+
+    def read(self, after: int) -> list[tuple[int, str]]:
+        """Up to `BATCH` stored (number, frame) after it; runs in a thread."""
+        raise NotImplementedError
+
+    def pass_on(self, number: int, text: str) -> None:
+        self.mark = number
+        self.known = max(self.known, number)
+        frame = Frame(text)
+        for follower in list(self.followers.values()):
+            if follower.live:
+                follower.offer(number, frame)
+
+    def pass_by(self, text: str) -> None:
+        """What has no number and is not stored: sent to those who are up to date, or to nobody."""
+        if self.behind:
+            return
+        frame = Frame(text)
+        for follower in list(self.followers.values()):
+            if follower.live:
+                follower.outbox.put(frame)
+
+    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
+        """Rows read after the mark as it was, when at least `asked` existed."""
+        raise NotImplementedError
+
+    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
+        """Send rows read after the follower's mark, when at least `asked` existed."""
+        raise NotImplementedError
+
+    def _restart(self, mark: int, text: str) -> None:
+        self.mark = self.known = mark
+        self.turn += 1
+        frame = Frame(text)
+        for follower in list(self.followers.values()):
+            if follower.opened:
+                follower.mark = mark
+                follower.seen.clear()
+                follower.outbox.put(frame)
+
+
+class ProjectStream(Stream):
+    topic: Project
+
+    def __init__(self, project_id: int) -> None:
+        super().__init__()
+        self.topic = Project(project_id)
+        self.epoch = ""
+
+    def read(self, after: int) -> list[tuple[int, str]]:
+        return replay.frames_since(self.topic.id, after, limit=BATCH)
+
+    def start(self, position: Position) -> None:
+        if self.mark is None:
+            self.epoch = position.epoch
+            self.mark = self.known = position.seq
+
+    def restart(self, position: Position) -> None:
+        """Nothing sent so far says anything about what comes: everybody reloads."""
+        self.epoch = position.epoch
+        self._restart(position.seq, frames.project_frame("resync", self.topic.id, position))
+
+    def news(self, seq: int, text: str) -> None:
+        if self.mark is None:
+            return
+        if seq == self.mark + 1:
+            self.pass_on(seq, text)
+        elif seq > self.mark:
+            self.known = max(self.known, seq)
+
+    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
+        for seq, text in rows:
+            if self.mark is None or seq <= self.mark:
+                continue
+            if seq != self.mark + 1:
+                break
+            self.pass_on(seq, text)
+        else:
+            if self.mark is not None and (self.mark >= asked or len(rows) == BATCH):
+                return
+        # Somebody removed what lies between.
+        self.restart(Position(self.epoch, max(self.known, asked)))
+
+    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
+        if rows and rows[0][0] == follower.mark + 1:
+            for seq, text in rows:
+                follower.offer(seq, Frame(text))
+        else:
+            position = Position(self.epoch, asked)
+            follower.mark = asked
+            follower.outbox.put(Frame(frames.project_frame("resync", self.topic.id, position)))
+
+
+class SessionStream(Stream):
+    topic: Session
+
+    def __init__(self, session_id: int) -> None:
+        super().__init__()
+        self.topic = Session(session_id)
+
+    def read(self, after: int) -> list[tuple[int, str]]:
+        return agents.messages_after_rev(self.topic.id, after, limit=BATCH)
+
+    def start(self, rev: int) -> None:
+        if self.mark is None:
+            self.mark = self.known = rev
+
+    def restart(self, index: int, rev: int) -> None:
+        self._restart(rev, frames.session_frame("resync", self.topic.id, index, rev))
+
+    def news(self, first: int, last: int, texts: list[str]) -> None:
+        if self.mark is None or last <= self.mark:
+            return
+        if first == self.mark + 1 and len(texts) == last - first + 1:
+            for rev, text in zip(range(first, last + 1), texts, strict=True):
+                self.pass_on(rev, text)
+        else:
+            self.known = max(self.known, last)
+
+    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
+        for rev, text in rows:
+            if self.mark is not None and rev > self.mark:
+                self.pass_on(rev, text)
+        # A message that changed twice has only its last rev; so a gap in revs is none in the messages.
+        if len(rows) < BATCH and self.mark is not None and self.mark < asked:
+            self.mark = asked
+
+    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
+        for rev, text in rows:
+            follower.offer(rev, Frame(text))
+        if len(rows) < BATCH:
+            follower.mark = max(follower.mark, asked)
+
+
+AnyStream = ProjectStream | SessionStream
+
+
+def marks(streams: Iterable[AnyStream]) -> dict[int, int]:
+    return {stream.topic.id: stream.mark for stream in streams if stream.mark is not None}
