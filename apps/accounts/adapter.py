@@ -1,5 +1,69 @@
+"""allauth does the passwords, the sign-in and its limits; this is where it is told our ways."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import ratelimit
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from apps.common.errors import Invalid, TooMany
+
+LOGIN_WINDOW_S = 60
+JOINING_WINDOW_S = 3600
 
 
-class AccountAdapter(DefaultAccountAdapter):
-    pass
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    def clean_password(self, password: str, user: Any = None) -> str:
+        try:
+            cleaned: str = super().clean_password(password, user)
+        except ValidationError as error:
+            raise Invalid(
+                f"password: {error.messages[0]}", details={"password": error.messages}
+            ) from None
+        return cleaned
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            raise TooMany(
+                "Too many failed attempts. Wait a minute, then try again.",
+                retry_after=LOGIN_WINDOW_S,
+            ) from None
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        # allauth's own also holds the Host header, with which a guesser could start afresh at will.
+        return str(credentials["email"])
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Where the request came from; behind a proxy (KANBAN_PUBLIC_URL), where the proxy got it from.
+
+        Only the last address in X-Forwarded-For is our proxy's word; those before it are the client's.
+        """
+        peer = str(request.META.get("REMOTE_ADDR") or "local")
+        hops = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
+        forwarded = hops.rpartition(",")[2].strip()
+        if settings.PUBLIC_URL and forwarded and _is_near(peer):
+            return forwarded[:64]
+        return peer
+
+
+def _is_near(address: str) -> bool:
+    try:
+        return ip_address(address).is_private
+    except ValueError:
+        return address == "local"
+
+
+def limit_joining(request: HttpRequest) -> None:
+    """At most 100 accounts and setups per address and hour, tries included."""
+    if not ratelimit.consume(request, action="signup"):
+        raise TooMany(
+            "Too many accounts were asked for from this address. Try again in an hour.",
+            retry_after=JOINING_WINDOW_S,
+        )

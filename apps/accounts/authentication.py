@@ -1,0 +1,177 @@
+"""Who a caller is: the bearer of a token or, while accounts are switched off, the server's owner."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from django.conf import settings
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.request import Request
+
+from apps.accounts import tokens
+from apps.accounts.models import Role, User
+from apps.common.errors import Forbidden
+from apps.configuration.store import AUTH_ENABLED
+
+# How long a process may go on believing what it read: after that, a revoked token is refused.
+REMEMBER_S = 1.0
+_MOST_REMEMBERED = 4_096
+
+LOCAL_EMAIL = "local@localhost"
+FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+
+
+class Identity(NamedTuple):
+    """`expires_at` is in seconds since the epoch; None while accounts are off."""
+
+    user: User
+    expires_at: float | None
+
+
+class _Remembered(NamedTuple):
+    identity: Identity
+    accounts_off: bool
+    until: float
+
+
+_remembered: dict[str, _Remembered] = {}
+_OFF = ""
+
+
+def forget_all() -> None:
+    """Look everybody up again; for when somebody was revoked or accounts were switched on or off."""
+    _remembered.clear()
+
+
+def auth_enabled() -> bool:
+    """Off counts on a loopback address only, whatever was stored before the server moved to another."""
+    if settings.AUTH_FIXED_OFF:
+        return False
+    return not settings.LOOPBACK or AUTH_ENABLED.get()
+
+
+def user_for_token(token: str | None, *, forwarded: bool = False) -> Identity | None:
+    """Whom the token speaks for, or None; while accounts are off it is ignored.
+
+    May be up to `REMEMBER_S` old. The user is the caller's own copy, to read from: services read the
+    row again before they change it. `forwarded` says that a proxy passed this on (see `is_forwarded`):
+    with accounts off nobody is let in that way.
+    """
+    found = _identify(token)
+    if found is None or (forwarded and found.accounts_off):
+        return None
+    return found.identity
+
+
+def _identify(token: str | None) -> _Remembered | None:
+    now = time.monotonic()
+    for key in (_OFF, token or _OFF):
+        found = _remembered.get(key)
+        if found is not None and now < found.until:
+            expires_at = found.identity.expires_at
+            if expires_at is not None and expires_at <= time.time():
+                return None
+            return _own_copy(found)
+    if not auth_enabled():
+        found = _Remembered(
+            Identity(acting_user(), None), accounts_off=True, until=now + REMEMBER_S
+        )
+    else:
+        identity = _signed(token) if token else None
+        if identity is None:
+            return None
+        found = _Remembered(identity, accounts_off=False, until=now + REMEMBER_S)
+    if len(_remembered) >= _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[_OFF if found.accounts_off else token or _OFF] = found
+    return _own_copy(found)
+
+
+def _own_copy(found: _Remembered) -> _Remembered:
+    user, expires_at = found.identity
+    return found._replace(identity=Identity(copy.copy(user), expires_at))
+
+
+def _signed(token: str) -> Identity | None:
+    claims = tokens.read(token)
+    if claims is None:
+        return None
+    user = User.objects.filter(
+        pk=claims.user_id, token_version=claims.token_version, is_active=True
+    ).first()
+    return None if user is None else Identity(user, claims.expires_at)
+
+
+def acting_user() -> User:
+    """Who acts while accounts are off: the first super admin, else a stored stand-in."""
+    admins = User.objects.filter(role=Role.SUPER_ADMIN, is_active=True)
+    first = admins.order_by("is_local", "pk").first()
+    return first or local_user()
+
+
+def local_user() -> User:
+    user, _ = User.objects.get_or_create(
+        email=LOCAL_EMAIL,
+        defaults={
+            "display_name": "Local user",
+            "role": Role.SUPER_ADMIN,
+            "is_local": True,
+            "password": "!",
+        },
+    )
+    return user
+
+
+def is_forwarded(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in FORWARDING_HEADERS)
+
+
+def _forwarded_without_accounts() -> Forbidden:
+    return Forbidden(
+        "Accounts are switched off, so this server answers only its own machine: a proxy would open"
+        " it to everybody. Switch accounts on to use one.",
+        code="forwarded_without_accounts",
+    )
+
+
+def bearer(header: bytes) -> str | None:
+    """The token in an Authorization header; None for an empty header or one of another scheme."""
+    scheme, _, token = header.partition(b" ")
+    if scheme.lower() != b"bearer":
+        return None
+    return token.strip().decode("latin-1") or None
+
+
+class BearerAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[User, Identity] | None:
+        header = get_authorization_header(request)
+        found = _identify(bearer(header))
+        if found is None:
+            if header:
+                raise AuthenticationFailed("This token is not valid, or no longer. Sign in again.")
+            return None
+        if found.accounts_off and is_forwarded(request.headers):
+            raise _forwarded_without_accounts()
+        return found.identity.user, found.identity
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="kanban-agents"'
+
+
+class OpenAuthentication(BearerAuthentication):
+    """For what needs no account: reads no token, so that a stale one can't keep anybody from signing in."""
+
+    def authenticate(self, request: Request) -> None:
+        if is_forwarded(request.headers) and not auth_enabled():
+            raise _forwarded_without_accounts()
+
+
+def caller(request: Request) -> User:
+    """The signed-in user, in a view that lets nobody else in."""
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user

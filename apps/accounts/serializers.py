@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.validators import validate_email
+from rest_framework import serializers
+
+from apps.common.fields import FlagField, PublicIdField, TextField, TimeField
+from apps.common.serializers import Serializer
+
+
+class EmailField(TextField):
+    """Trimmed and lower-case, as it is stored."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=254, validators=[validate_email], **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(data).lower()
+
+
+class PasswordField(TextField):
+    """As typed; whether it is good enough for a new one is the adapter's to say."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=1_000, trim_whitespace=False, **kwargs)
+
+
+class UserDetail(Serializer):
+    id = PublicIdField("user", source="pk")
+    email = serializers.CharField()
+    display_name = serializers.CharField()
+    role = serializers.CharField()
+    auth_provider = serializers.CharField()
+    avatar_url = serializers.CharField()
+    is_super_admin = FlagField()
+    is_local = FlagField()
+    must_change_password = FlagField()
+    created_at = TimeField()
+    updated_at = TimeField()
+
+
+class LoginInput(Serializer):
+    email = TextField(max_length=1_000)
+    password = PasswordField()
+
+
+class RegisterInput(Serializer):
+    email = EmailField()
+    password = PasswordField()
+    display_name = TextField(max_length=200, required=False, allow_blank=True, allow_null=True)
+    invite_code = TextField(max_length=200, required=False, allow_blank=True, default="")
+
+
+class SetupInput(Serializer):
+    email = EmailField()
+    password = PasswordField()
+    display_name = TextField(max_length=200, required=False, allow_blank=True, allow_null=True)
+    setup_code = TextField(max_length=200, required=False, allow_blank=True, default="")
+
+
+class ProfileInput(Serializer):
+    display_name = TextField(max_length=200, required=False)
+
+
+class ChangePasswordInput(Serializer):
+    current_password = PasswordField()
+    new_password = PasswordField()

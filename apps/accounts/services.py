@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.http import HttpRequest
+
+from apps.accounts import joining, setup_code
+from apps.accounts.authentication import forget_all
+from apps.accounts.models import Role, User
+from apps.accounts.selectors import has_users
+from apps.common.errors import Conflict, DomainError, Forbidden, Invalid
+from apps.configuration.models import Setting
+from apps.events.bus import atomically
+
+logger = logging.getLogger(__name__)
+
+_SETUP_LOCK = "accounts.setup"
+
+
+class Unauthenticated(DomainError):
+    status = 401
+    code = "unauthenticated"
+
+
+def set_up(*, email: str, password: str, display_name: str | None, code: str) -> User:
+    """Make the first account, a super admin; of two at once, one gets a Conflict."""
+    if has_users():
+        raise _already_set_up()
+    if not setup_code.matches(code):
+        raise Forbidden(
+            "The setup code is missing or wrong. The server printed it when it started;"
+            " `manage.py doctor` shows it again.",
+            code="setup_code_required",
+        )
+    get_adapter().clean_password(password)
+    # Hashed before the transaction: it takes tens of milliseconds in which nobody else could write.
+    user = _insert_first(
+        email=email, password=make_password(password), display_name=_name(display_name, email)
+    )
+    setup_code.discard()
+    forget_all()
+    return user
+
+
+@atomically
+def _insert_first(*, email: str, password: str, display_name: str) -> User:
+    # A row to lock: "there are no users" is nothing that PostgreSQL could lock.
+    Setting.objects.get_or_create(pk=_SETUP_LOCK, defaults={"value": True})
+    Setting.objects.select_for_update().get(pk=_SETUP_LOCK)
+    if has_users():
+        raise _already_set_up()
+    user = User.objects.filter(is_local=True).first() or User()
+    user.email = email
+    user.password = password
+    user.display_name = display_name
+    user.role = Role.SUPER_ADMIN
+    user.is_local = False
+    user.save()
+    joining.joined(user)
+    return user
+
+
+def _already_set_up() -> Conflict:
+    return Conflict("This server has been set up already. Sign in instead.", code="already_set_up")
+
+
+def register(*, email: str, password: str, display_name: str | None, invite_code: str) -> User:
+    """Make an account for whoever asks (KANBAN_REGISTRATION=open) or was invited."""
+    if not has_users():
+        raise Conflict("Run setup first: this server has no account yet.", code="setup_required")
+    if settings.REGISTRATION != "open" and not joining.is_invited(email, invite_code):
+        raise Forbidden(
+            "An account here needs an invitation. Ask somebody in a project to invite"
+            " this email address, and give the invite code that they are shown.",
+            code="invitation_required",
+        )
+    get_adapter().clean_password(password)
+    return create_user(
+        email=email, password=make_password(password), display_name=_name(display_name, email)
+    )
+
+
+@atomically
+def create_user(*, email: str, password: str, **fields: Any) -> User:
+    """`email` is lower-case, `password` is hashed: this runs in a transaction."""
+    user = User(email=email, password=password, **fields)
+    try:
+        with transaction.atomic():
+            user.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict("There is an account with this email already.", code="email_taken") from None
+    joining.joined(user)
+    return user
+
+
+def _name(given: str | None, email: str) -> str:
+    return given or email.partition("@")[0]
+
+
+def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
+    """Takes as long for an unknown email as for a wrong password, and says the same."""
+    user = get_adapter().authenticate(request, email=email.strip().lower(), password=password)
+    if not isinstance(user, User) or not user.is_active:
+        raise Unauthenticated("Email or password is wrong.", code="invalid_credentials")
+    return user
+
+
+@atomically
+def rename(user: User, *, display_name: str) -> User:
+    User.objects.filter(pk=user.pk).update(display_name=display_name)
+    user.refresh_from_db()
+    forget_all()
+    return user
+
+
+def change_password(request: HttpRequest, user: User, *, current: str, new: str) -> User:
+    """End all tokens of the user and return the user in the state that a new one is issued for.
+
+    Wrong guesses count like failed sign-ins: a stolen token must not become a way to try passwords.
+    """
+    if not user.has_usable_password():
+        raise Conflict(
+            "This account has no password here: it signs in another way.", code="no_password"
+        )
+    signed_in = get_adapter().authenticate(request, email=user.email, password=current)
+    if not isinstance(signed_in, User) or signed_in.pk != user.pk:
+        raise Invalid("currentPassword: this is not your password", code="wrong_password")
+    get_adapter().clean_password(new, user)
+    User.objects.filter(pk=user.pk).update(
+        password=make_password(new),
+        must_change_password=False,
+        token_version=F("token_version") + 1,
+    )
+    return _fresh(user)
+
+
+def end_all_tokens(user: User) -> User:
+    User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    return _fresh(user)
+
+
+def _fresh(user: User) -> User:
+    user.refresh_from_db()
+    forget_all()
+    return user

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.accounts import views
+
+urlpatterns = [
+    path("settings/auth-status", views.AuthStatusView.as_view()),
+    path("auth/setup", views.SetupView.as_view()),
+    path("auth/login", views.LoginView.as_view()),
+    path("auth/register", views.RegisterView.as_view()),
+    path("auth/me", views.MeView.as_view()),
+    path("auth/change-password", views.ChangePasswordView.as_view()),
+    path("auth/logout-all", views.LogoutAllView.as_view()),
+]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts import services, setup_code, tokens
+from apps.accounts.adapter import limit_joining
+from apps.accounts.authentication import OpenAuthentication, auth_enabled, caller
+from apps.accounts.models import User
+from apps.accounts.selectors import has_users
+from apps.accounts.serializers import (
+    ChangePasswordInput,
+    LoginInput,
+    ProfileInput,
+    RegisterInput,
+    SetupInput,
+    UserDetail,
+)
+from apps.common.serializers import checked
+
+
+class OpenView(APIView):
+    """Answers everybody, signed in or not."""
+
+    authentication_classes = [OpenAuthentication]
+    permission_classes = []
+
+
+def _signed_in(user: User) -> dict[str, Any]:
+    return {"token": tokens.issue(user), "user": UserDetail(user).data}
+
+
+class AuthStatusView(OpenView):
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "authEnabled": auth_enabled(),
+                "oidcEnabled": False,
+                "hasUsers": has_users(),
+                "setupCodeRequired": setup_code.current() is not None,
+                "registration": settings.REGISTRATION,
+            }
+        )
+
+
+class SetupView(OpenView):
+    def post(self, request: Request) -> Response:
+        body = checked(SetupInput, request.data)
+        limit_joining(request._request)
+        user = services.set_up(
+            email=body["email"],
+            password=body["password"],
+            display_name=body.get("display_name"),
+            code=body["setup_code"],
+        )
+        return Response(_signed_in(user), status=201)
+
+
+class LoginView(OpenView):
+    def post(self, request: Request) -> Response:
+        body = checked(LoginInput, request.data)
+        user = services.sign_in(request._request, email=body["email"], password=body["password"])
+        return Response(_signed_in(user))
+
+
+class RegisterView(OpenView):
+    def post(self, request: Request) -> Response:
+        body = checked(RegisterInput, request.data)
+        limit_joining(request._request)
+        user = services.register(
+            email=body["email"],
+            password=body["password"],
+            display_name=body.get("display_name"),
+            invite_code=body["invite_code"],
+        )
+        return Response(_signed_in(user), status=201)
+
+
+class MeView(APIView):
+    def get(self, request: Request) -> Response:
+        return Response(UserDetail(request.user).data)
+
+    def patch(self, request: Request) -> Response:
+        body = checked(ProfileInput, request.data)
+        user = caller(request)
+        if body:
+            user = services.rename(user, display_name=body["display_name"])
+        return Response(UserDetail(user).data)
+
+
+class ChangePasswordView(APIView):
+    def post(self, request: Request) -> Response:
+        body = checked(ChangePasswordInput, request.data)
+        user = services.change_password(
+            request._request,
+            caller(request),
+            current=body["current_password"],
+            new=body["new_password"],
+        )
+        return Response(_signed_in(user))
+
+
+class LogoutAllView(APIView):
+    def post(self, request: Request) -> Response:
+        return Response(UserDetail(services.end_all_tokens(caller(request))).data)
