@@ -28,7 +28,7 @@ from apps.host.processes import python_argv
 
 @dataclass(frozen=True)
 class Preset:
-    """`modes` maps our permission modes to the agent's own; `model_variable` is where it takes its model from."""
+    """`modes` maps our permission modes to the agent's own; `model_variable` is how it is told its model."""
 
     id: str
     name: str

@@ -103,7 +103,7 @@ def _branch_name(card: Card) -> str:
 
 
 def card_diff(card: Card) -> git.Diff | None:
-    """The card's changes against the merge base, uncommitted and new files included; None without a worktree."""
+    """Changes against the merge base, uncommitted and new files included; None without a worktree."""
     row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
     if row is None or row.base_commit is None or not Path(row.path).is_dir():
         return None

@@ -92,7 +92,7 @@ class Kind(Protocol):
         ...
 
     def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
-        """Work on the run to its end. Writes exactly one final status; never raises for the run's own failures."""
+        """Work on the run to its end: exactly one final status; raises only for what is a bug."""
         ...
 
     def fail(self, claim: Claim, code: str, message: str) -> None:

@@ -70,7 +70,7 @@ class Observer:
         self.seen.clear()
 
     def dead(self) -> list[str]:
-        """Ids of workers of this host that are dead. One query, and one flock for each worker of this host."""
+        """Ids of workers of this host that are dead. One query, and one flock for each of them."""
         now = time.monotonic()
         found: list[str] = []
         rows = Worker.objects.exclude(pk=self.worker_id).values_list("id", "host_id", "beat")

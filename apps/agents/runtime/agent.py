@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.transcript import Transcript
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
 from apps.host import processes
+from apps.host.errors import SpawnFailed
 from apps.runs.sink import Feed
 
 T = TypeVar("T")
@@ -61,11 +62,8 @@ class Agent:
             process = await processes.spawn(
                 list(preset.command), cwd=cwd, env=environment, marker=marker
             )
-        except OSError as error:
-            raise Failed(
-                "agent_start_failed",
-                f"{preset.name} can't be started: {error}. Check its installation.",
-            ) from None
+        except SpawnFailed as error:
+            raise Failed("agent_start_failed", f"{preset.name} can't be started. {error}") from None
         return cls(preset, process, feed, transcript)
 
     async def initialize(self) -> None:

@@ -68,8 +68,9 @@ async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surround
     except Cancelled:
         await _final(around, claim, stop_reason="cancelled", error=None)
     except Deferred as deferred:
+        code, message = deferred.code, deferred.message
         with contextlib.suppress(turns.NotOurs):
-            await around.database(lambda: attempts.defer(claim, deferred.code, deferred.message))
+            await around.database(lambda: attempts.defer(claim, code, message))
     except Failed as failed:
         await _final(around, claim, stop_reason=None, error=(failed.code, failed.message))
     except Interrupted:

@@ -1,9 +1,9 @@
 """Turns an agent's updates into lines of a transcript.
 
-Text is a line from its first chunk on, stored again each second and at its end, so that a kill loses at most
-the last second; what happens in between goes to watchers as deltas (≤ 30 a second), which are never stored
-and never needed to be right. A tool call is one line that is updated by its id; agents send parts of it in any
-order, some only an update without a start.
+Text is a line from its first chunk on, stored again each second and at its end, so that a kill loses at
+most the last second; what happens in between goes to watchers as deltas (≤ 30 a second), which are never
+stored and never needed to be right. A tool call is one line that is updated by its id; agents send parts of
+it in any order, some only an update without a start.
 """
 
 from __future__ import annotations
