@@ -53,7 +53,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response(status=204)
 
     def sessions(self, request: Request, **kwargs: Any) -> Response:
-        return Response(selectors.sessions_of(self.card().pk))
+        return Response([session_shape(each) for each in selectors.sessions_of(self.card().pk)])
 
     def message(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MessageInput, request.data)
@@ -78,7 +78,8 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
     roles = {"active": Role.MEMBER}
 
     def active(self, request: Request, **kwargs: Any) -> Response:
-        return Response(selectors.active_agents(self.project.pk))
+        rows = selectors.active_agents(self.project.pk)
+        return Response([{**session_shape(row), "cardTitle": row.card.title} for row in rows])
 
 
 class MessagesQuery:

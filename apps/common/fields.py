@@ -59,5 +59,6 @@ class FlagField(serializers.BooleanField):
 class TimeField(serializers.DateTimeField):
     """ISO 8601 in UTC with `Z`."""
 
-    def to_representation(self, value: Any) -> str | None:
-        return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    def to_representation(self, value: Any) -> str:
+        text: str = value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return text
