@@ -1,0 +1,90 @@
+"""An agent's standard output, with everything that can be wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from apps.agents.runtime.transport import LONGEST_LINE, AgentTransport
+
+
+class Harness:
+    def __init__(self) -> None:
+        self.updates: list[dict[str, Any]] = []
+        self.stdout = asyncio.StreamReader()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.transport = AgentTransport(
+            None,  # type: ignore[arg-type]
+            self.stdout,
+            on_update=self.updates.append,
+            room=self.room,
+        )
+
+    async def room(self) -> None:
+        await self.open.wait()
+
+    def say(self, *lines: bytes) -> None:
+        self.stdout.feed_data(b"".join(line + b"\n" for line in lines))
+
+
+def update(text: str) -> bytes:
+    return orjson.dumps({"method": "session/update", "params": {"update": {"n": text}}})
+
+
+ANSWER = orjson.dumps({"id": 1, "result": {}})
+
+
+async def test_updates_are_taken_in_order_before_the_answer_behind_them() -> None:
+    harness = Harness()
+    harness.say(update("a"), update("b"), ANSWER)
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert [each["n"] for each in harness.updates] == ["a", "b"]
+
+
+async def test_lines_cut_anywhere_are_put_together() -> None:
+    harness = Harness()
+    whole = update("ü€") + b"\n" + ANSWER + b"\n"
+    receiving = asyncio.ensure_future(harness.transport.receive())
+    for at in range(len(whole)):
+        harness.stdout.feed_data(whole[at : at + 1])
+        await asyncio.sleep(0)
+    assert (await receiving or {})["id"] == 1
+    assert harness.updates == [{"n": "ü€"}]
+
+
+async def test_garbage_is_skipped_and_kept_for_the_error_message() -> None:
+    harness = Harness()
+    harness.say(b"npm WARN deprecated", b"", b"[1, 2]", b"\xff\xfe", b"{half", ANSWER)
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert harness.transport.garbage_lines == 4
+    assert "npm WARN deprecated" in harness.transport.garbage
+
+
+async def test_bad_utf8_inside_a_message_is_replaced_not_lost() -> None:
+    harness = Harness()
+    harness.say(update("x").replace(b"x", b"\xff\xfe"), ANSWER)
+    await harness.transport.receive()
+    assert harness.updates == [{"n": "\ufffd\ufffd"}]
+
+
+async def test_a_line_without_end_does_not_fill_the_memory() -> None:
+    harness = Harness()
+    harness.say(b"x" * (LONGEST_LINE * 2), ANSWER)
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert "MiB" in harness.transport.garbage[0]
+
+
+async def test_nothing_is_read_while_the_sink_has_no_room() -> None:
+    harness = Harness()
+    harness.open.clear()
+    harness.say(update("a"))
+    receiving = asyncio.ensure_future(harness.transport.receive())
+    await asyncio.sleep(0.05)
+    assert harness.updates == []
+    harness.open.set()
+    harness.stdout.feed_eof()
+    assert await receiving is None
+    assert harness.updates == [{"n": "a"}]
