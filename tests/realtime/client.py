@@ -14,9 +14,10 @@ PATIENCE_S = 5.0
 
 class Client:
     def __init__(self, url: str) -> None:
-        self.socket = connect(url, max_size=None, compression=None, proxy=None)
+        self._connecting = connect(url, max_size=None, compression=None, proxy=None)
 
     def __enter__(self) -> Client:
+        self.socket = self._connecting.__enter__()
         return self
 
     def __exit__(
@@ -25,7 +26,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.socket.close()
+        self._connecting.__exit__(kind, error, trace)
 
     def say(self, kind: str, **payload: Any) -> None:
         self.socket.send(json.dumps({"type": kind, "payload": payload}))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, transaction
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from apps.accounts import tokens
 from apps.accounts.models import Role, User
@@ -59,7 +59,7 @@ def redis_process() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis(redis_process: RedisServer, settings: SettingsWrapper) -> Iterator[RedisServer]:
+def redis(redis_process: RedisServer, settings: Settings) -> Iterator[RedisServer]:
     settings.REDIS_URL = redis_process.url
     redis_process.start()
     yield redis_process

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from apps.host import redis_server
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).absolute().parents[2]
 
 
 class RedisServer:
