@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from apps.events import telling
+from apps.runs.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +122,10 @@ class Feed:
             self.sink.done.setdefault(id(self), set()).add(ordinal)
 
 
+class _Outage(Exception):
+    """The database is gone, busy or full: the same batch is tried again."""
+
+
 class Sink:
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -179,44 +184,51 @@ class Sink:
         return [feed for feed in batch if feed.in_flight]
 
     def _store(self, batch: list[Feed]) -> bool:
-        """Store the batch in one transaction; True when it is dealt with."""
+        """Store the batch, in one transaction if possible; False when the database is out of reach."""
         try:
-            self._normal_sync()
-            done = self._transact(batch)
-        except (DatabaseError, InterfaceError) as error:
-            from apps.runs.worker import is_outage
-
-            with contextlib.suppress(Exception):
-                connection.close()
-            if is_outage(error):
-                return False
-            return self._store_apart(batch, error)
-        self._tell(done)
+            self._put(batch)
+        except _Outage:
+            return False
         self._settle(batch)
         return True
 
-    def _store_apart(self, batch: list[Feed], error: Exception) -> bool:
-        """The database refuses some of the data: find whose by halves of runs, then of lines."""
+    def _put(self, batch: list[Feed]) -> None:
+        try:
+            self._normal_sync()
+            self._tell(self._transact(batch))
+        except (DatabaseError, InterfaceError) as error:
+            with contextlib.suppress(Exception):
+                connection.close()
+            if is_outage(error):
+                raise _Outage from error
+            self._put_apart(batch, error)
+
+    def _put_apart(self, batch: list[Feed], error: Exception) -> None:
+        """The database refuses some of the data: each run by itself, then each line by itself."""
         if len(batch) > 1:
-            return all([self._store([feed]) for feed in batch])
-        feed = batch[0]
-        lines = feed.in_flight
-        if len(lines) > 1:
-            ok = True
+            for feed in batch:
+                self._put([feed])
+            return
+        feed, lines = batch[0], batch[0].in_flight
+        if len(lines) == 1:
+            self._put_replacement(feed, error)
+            return
+        try:
             for ordinal, line in lines.items():
                 feed.in_flight = {ordinal: line}
-                ok = self._store([feed]) and ok
-            return ok
+                self._put([feed])
+        finally:
+            feed.in_flight = lines
+
+    def _put_replacement(self, feed: Feed, error: Exception) -> None:
         logger.error("%s %s: a line can't be stored: %s", feed.table.run_table, feed.run_id, error)
-        for line in lines.values():
-            line.content = f"(This line could not be stored: {type(error).__name__})"
-            line.tool_call = None
+        (line,) = feed.in_flight.values()
+        line.content = f"(This line could not be stored: {type(error).__name__})"
+        line.tool_call = None
         try:
             self._tell(self._transact([feed]))
         except (DatabaseError, InterfaceError):
-            logger.exception("not even its replacement")
-        self._settle([feed])
-        return True
+            logger.exception("not even its replacement can be stored")
 
     def _transact(self, batch: Iterable[Feed]) -> list[tuple[Feed, int, int, list[str]]]:
         feeds = sorted(batch, key=lambda feed: feed.run_id)

@@ -20,7 +20,6 @@ from django.conf import settings
 from django.db import (
     DatabaseError,
     InterfaceError,
-    OperationalError,
     close_old_connections,
     connection,
 )
@@ -29,6 +28,7 @@ from apps.host import processes
 from apps.host.disk import free_bytes, host_id
 from apps.runs import leases
 from apps.runs.kinds import Claim, Handle, Kind, due_jobs, kinds
+from apps.runs.outages import is_outage
 from apps.runs.sink import Sink
 
 logger = logging.getLogger(__name__)
@@ -251,19 +251,6 @@ async def _forever(job: object) -> None:
         # A worker whose loop has lost a limb must not look alive: the supervisor starts another.
         logger.exception("the worker's loop broke")
         os._exit(70)
-
-
-_SQLITE_OUTAGES = ("locked", "busy", "disk", "full", "unable to open", "readonly")
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether the same statement may work later: the database is gone, busy or out of space.
-
-    SQLite reports a misspelt column by the same class as a full disk; only the text tells them apart.
-    """
-    if not isinstance(error, OperationalError | InterfaceError):
-        return False
-    return connection.vendor != "sqlite" or any(part in str(error) for part in _SQLITE_OUTAGES)
 
 
 def _with_connection(function: Callable[[], T]) -> T:

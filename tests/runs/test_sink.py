@@ -1,0 +1,181 @@
+"""The sink against a real database: numbers without gaps, nothing twice, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from django.db import OperationalError, connection
+from django.db.models import F
+
+from apps.accounts.models import User
+from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.runtime.lines import AgentLines
+from apps.boards.models import Board, Column
+from apps.cards.models import Card
+from apps.projects.models import Project
+from apps.runs import sink as sink_module
+from apps.runs.sink import MOST_LINES, Feed, Line, Sink
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture
+def session(transactional_db: None) -> AgentSession:
+    owner = User.objects.create_user("alice@example.com", display_name="Alice")
+    project = Project.objects.create(name="p", path="/p", owner=owner)
+    board = Board.objects.create(project=project, name="b", position=0)
+    column = Column.objects.create(
+        project=project, board=board, name="c", column_type="active", position=0
+    )
+    card = Card.objects.create(project=project, column=column, position=0, title="t")
+    return AgentSession.objects.create(project_id=project.pk, card=card, fence=3)
+
+
+@pytest_asyncio.fixture
+async def sink() -> AsyncIterator[Sink]:
+    sink = Sink()
+    sink.start(asyncio.get_running_loop())
+    yield sink
+    await asyncio.get_running_loop().run_in_executor(None, sink.close)
+
+
+def feed_of(sink: Sink, session: AgentSession, lost: asyncio.Event | None = None) -> Feed:
+    return sink.feed(AgentLines(), session.pk, session.fence, (lost or asyncio.Event()).set)
+
+
+def say(feed: Feed, content: str) -> Line:
+    line = Line(feed.new_ordinal(), "assistant", "text", content)
+    feed.put(line)
+    return line
+
+
+async def stored(session: AgentSession) -> list[AgentMessage]:
+    def read() -> list[AgentMessage]:
+        try:
+            return list(AgentMessage.objects.filter(session_id=session.pk).order_by("index"))
+        finally:
+            connection.close()
+
+    return await asyncio.get_running_loop().run_in_executor(None, read)
+
+
+async def test_lines_get_gapless_indexes_and_revs(sink: Sink, session: AgentSession) -> None:
+    feed = feed_of(sink, session)
+    for number in range(500):
+        say(feed, str(number))
+        if number % 50 == 0:
+            await asyncio.sleep(0.01)
+    await feed.flushed()
+    rows = await stored(session)
+    assert [row.index for row in rows] == list(range(500))
+    assert [row.content for row in rows] == [str(number) for number in range(500)]
+    assert [row.rev for row in rows] == list(range(1, 501))
+
+
+async def test_an_update_keeps_its_index_and_gets_a_new_rev(
+    sink: Sink, session: AgentSession
+) -> None:
+    feed = feed_of(sink, session)
+    line = say(feed, "first")
+    await feed.flushed()
+    say(feed, "second")
+    await feed.flushed()
+    feed.put(Line(line.ordinal, "assistant", "text", "first, changed"))
+    await feed.flushed()
+    rows = await stored(session)
+    assert [(row.index, row.rev, row.content) for row in rows] == [
+        (0, 3, "first, changed"),
+        (1, 2, "second"),
+    ]
+
+
+async def test_a_stale_owner_stores_nothing_and_is_told(sink: Sink, session: AgentSession) -> None:
+    lost = asyncio.Event()
+    feed = feed_of(sink, session, lost)
+
+    def taken_over() -> None:
+        AgentSession.objects.filter(pk=session.pk).update(fence=F("fence") + 1)
+        connection.close()
+
+    await asyncio.get_running_loop().run_in_executor(None, taken_over)
+    say(feed, "too late")
+    await feed.flushed()
+    await asyncio.wait_for(lost.wait(), 2)
+    assert await stored(session) == []
+
+
+async def test_a_commit_whose_answer_is_lost_stores_nothing_twice(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, cut = sink._transact, [True, False, True]
+
+    def transact(batch: Any) -> Any:
+        told = original(batch)
+        if cut and cut.pop(0):
+            raise OperationalError("disk I/O error")
+        return told
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    feed = feed_of(sink, session)
+    for number in range(40):
+        say(feed, str(number))
+        await asyncio.sleep(0.005)
+    await feed.flushed()
+    rows = await stored(session)
+    assert [row.content for row in rows] == [str(number) for number in range(40)]
+    assert [row.index for row in rows] == list(range(40))
+
+
+async def test_a_transaction_that_fails_loses_nothing(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, failures = sink_module._write, [True, True]
+
+    def write(cursor: Any, feed: Feed) -> Any:
+        result = original(cursor, feed)
+        if failures:
+            failures.pop()
+            raise OperationalError("database or disk is full")
+        return result
+
+    monkeypatch.setattr(sink_module, "_write", write)
+    feed = feed_of(sink, session)
+    say(feed, "kept")
+    await feed.flushed()
+    assert [(row.index, row.content) for row in await stored(session)] == [(0, "kept")]
+
+
+async def test_one_line_the_database_refuses_does_not_take_the_others_with_it(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import DataError
+
+    original = sink_module._insert
+
+    def insert(cursor: Any, table: Any, rows: Any) -> None:
+        if any("poison" in row[5] for row in rows):
+            raise DataError("invalid byte sequence")
+        original(cursor, table, rows)
+
+    monkeypatch.setattr(sink_module, "_insert", insert)
+    feed = feed_of(sink, session)
+    for content in ("one", "poison", "three"):
+        say(feed, content)
+    await feed.flushed()
+    rows = await stored(session)
+    assert [row.content[:3] for row in rows] == ["one", "(Th", "thr"]
+
+
+async def test_a_full_feed_has_no_room_until_it_is_stored(
+    session: AgentSession, sink: Sink
+) -> None:
+    feed = feed_of(sink, session)
+    for number in range(MOST_LINES):
+        say(feed, str(number))
+    await asyncio.wait_for(feed.room(), 5)
+    await feed.flushed()
+    assert len(await stored(session)) == MOST_LINES
