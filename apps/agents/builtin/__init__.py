@@ -1,0 +1,4 @@
+"""The project's own coding agent: an ACP agent over stdio that needs nothing but an API key.
+
+It runs as a process of its own and knows nothing of Django, the database or the board.
+"""
