@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, register_converter
+from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 
+from apps.common import unknown
 from apps.common.ids import PREFIXES, converter
 
 for kind in PREFIXES:
     register_converter(converter(kind), kind)
 
-urlpatterns: list[URLPattern | URLResolver] = []
+_APPS = ("accounts",)
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *(path("api/", include(f"apps.{app}.urls")) for app in _APPS),
+    re_path(r"^api(?:/.*)?$", unknown.UnknownEndpoint.as_view()),
+    path("", include("apps.web.urls")),
+]
+
+handler400 = unknown.bad_request
+handler403 = unknown.forbidden
+handler404 = unknown.not_found
+handler500 = unknown.server_error

@@ -1,0 +1,59 @@
+"""The ASGI application: the edge, behind it Django in two thread pools, and the socket."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, cast
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
+
+# Git, providers and waiting: what may take over a second must not hold up what takes a millisecond.
+_SLOW = re.compile(
+    r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?)(?:/|$)"
+)
+_WAITING = re.compile(rb"(?:^|&)wait=")
+_UPLOAD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$")
+# A file of 25 MB and the multipart around it.
+LARGEST_UPLOAD = 26_500_000
+
+
+def is_slow(path: str, query: bytes) -> bool:
+    return bool(_SLOW.match(path) or _WAITING.search(query))
+
+
+def _assemble() -> Any:
+    import django
+
+    django.setup()
+
+    # What has models can be imported only now.
+    from django.conf import settings
+    from django.core.handlers.wsgi import WSGIHandler
+
+    from apps.common.edge import Edge, Reach
+    from apps.common.pools import Application, Receive, Scope, Send, ThreadPool
+    from apps.realtime.consumers import SocketConsumer
+
+    handler = WSGIHandler()
+    quick = ThreadPool(handler, threads=8, limit=1_000)
+    slow = ThreadPool(handler, threads=16, limit=16, per_caller=4)
+
+    async def http(scope: Scope, receive: Receive, send: Send) -> None:
+        pool = slow if is_slow(scope["path"], scope["query_string"]) else quick
+        await pool(scope, receive, send)
+
+    return Edge(
+        http=http,
+        websocket=cast(Application, SocketConsumer.as_asgi()),
+        reach=Reach.of(
+            host=settings.HOST,
+            public_url=settings.PUBLIC_URL,
+            extra=settings.EXTRA_HOSTS,
+            origins=settings.CORS_ORIGINS,
+        ),
+        larger=((_UPLOAD, LARGEST_UPLOAD),),
+    )
+
+
+application = _assemble()
