@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.process.board import Board, Project
+from tests.process.server import until
 
 
 def failed(board: Board, project: Project, prompt: str, *, timeout: float = 15.0) -> Any:
@@ -73,8 +74,6 @@ def test_an_agent_that_never_answers_is_stopped_after_its_silence(board: Board) 
 
 
 def test_a_missing_program_defers_the_card_with_what_to_do(board: Board) -> None:
-    from tests.process.server import until
-
     card = board.work(board.make_project("absent"), "[say hi]")
     until(lambda: board.get(card)["deferred"], what="deferred")
     reason = board.get(card)["deferredReason"]

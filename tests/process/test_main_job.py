@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,8 +183,6 @@ def test_a_key_that_the_provider_refuses_fails_the_session_with_a_sentence(
 def test_cancel_ends_the_builtin_agent_and_its_shells_children_within_two_seconds(
     board: Board, keyed: Project
 ) -> None:
-    import time
-
     card = board.work(keyed, "[slow]")
     board.wait_status(card, "running", timeout=30)
     board.wait_said(card, "sleep 61", timeout=30)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.process.board import Board, Project
+
+
+def say(board: Board, url: str, text: str) -> dict[str, object]:
+    answer: dict[str, object] = board.api.post(f"{url}/agent/message", {"content": text})
+    return answer
+
+
+def test_follow_ups_wait_for_the_turns_end_and_are_sent_once_in_their_order(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[say first] [sleep 1]")
+    board.wait_said(card, "first")
+    for number in range(3):
+        queued = say(board, card.url, f"[say answer {number}]")
+        assert queued["queued"] is True
+        assert queued["index"] is None
+    waiting = [each["content"] for each in board.messages(card) if each["queued"]]
+    assert waiting == [f"[say answer {number}]" for number in range(3)]
+
+    board.finish(card)
+    board.assert_gapless(card)
+    assert board.texts(card) == ["first", "answer 0", "answer 1", "answer 2"]
+    assert board.prompts(card)[1:] == [f"[say answer {number}]" for number in range(3)]
+    assert not [each for each in board.messages(card) if each["queued"]]
+    assert len(board.api.get(f"{card.url}/agent/sessions")) == 1
+
+
+def test_messages_posted_as_turns_end_are_each_sent_exactly_once(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[say go]")
+    board.wait_said(card, "go")
+    texts = [f"[say m{person}.{number}]" for person in range(4) for number in range(25)]
+
+    def post(person: int) -> None:
+        for text in texts[person * 25 : person * 25 + 25]:
+            say(board, card.url, text)
+            time.sleep(0.02)
+
+    people = [threading.Thread(target=post, args=[person]) for person in range(4)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    deadline = time.monotonic() + 30
+    while len(board.prompts(card)) < 101 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    board.finish(card, timeout=30)
+    assert sorted(board.prompts(card)[1:]) == sorted(texts)
+    board.assert_gapless(card)
+    assert len(board.api.get(f"{card.url}/agent/sessions")) == 1
+
+
+def test_a_message_to_an_ended_session_resumes_the_same_conversation(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[say one]")
+    first = board.finish(card)
+    say(board, card.url, "[say two]")
+    board.wait_said(card, "two")
+    again = board.finish(card)
+    assert again["sessionId"] == first["sessionId"]
+    # Loading the conversation replays it; what was stored already is not stored again.
+    assert board.texts(card) == ["one", "two"]
+
+
+def test_a_message_to_a_card_that_never_had_an_agent_is_a_conflict(
+    board: Board, project: Project
+) -> None:
+    card = board.card(project, "[say hi]")
+    refused = board.api.refusal("POST", f"{card.url}/agent/message", {"content": "hi"})
+    assert (refused.status, refused.code) == (409, "no_session")
+
+
+def test_a_follow_up_posted_before_the_end_keeps_the_card_from_advancing(
+    board: Board, project: Project
+) -> None:
+    card = board.card(project, "[say one] [sleep 1]")
+    board.api.patch(f"{card.url}/auto-mode", {"enabled": True})
+    board.move(card)
+    board.wait_said(card, "one")
+    say(board, card.url, "[sleep 1] [say two]")
+    board.wait_said(card, "[sleep 1] [say two]")
+    time.sleep(1.2)
+    assert board.get(card)["columnId"] == project.columns["In Progress"]
+    board.finish(card)
+    assert board.get(card)["columnId"] == project.columns["Done"]

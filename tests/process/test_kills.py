@@ -1,0 +1,222 @@
+"""kill -9 in the middle of a job: nothing that was shown is lost, no prompt is sent twice, the work goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.process.board import Board, Card, Project, board_in
+from tests.process.server import until
+
+JOB = (
+    "[resumable] [say one] [tool append log.txt a] [grandchild ticks] [lines 40/s for 2.5 s]"
+    " [tool append log.txt b] [say end]"
+)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    with board_in(tmp_path_factory.mktemp("kills"), KANBAN_MAX_AGENTS="20") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def job(board: Board, agent: str = "fake") -> Iterator[Card]:
+    """A card in the middle of its job; at the end it must have been done completely and once."""
+    project = board.make_project(agent)
+    card = board.work(project, JOB)
+    board.wait_said(card, "line 20")
+    yield card
+    session = board.finish(card, timeout=40)
+    messages = board.assert_gapless(card)
+    assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b"]
+    assert board.texts(card)[-1] == "end"
+    prompts = board.prompts(card)
+    assert [text for text in prompts if text.startswith("# A task")] == [f"# A task\n\n{JOB}"]
+    assert not board.notes("overlaps")
+    assert_seqs_gapless(board, project, session["sessionId"], messages)
+
+
+def assert_seqs_gapless(
+    board: Board, project: Project, session_id: str, messages: list[Any]
+) -> None:
+    """What a browser that was away gets: every event and every message, once and in order."""
+    with board.watch() as watch:
+        subscribed = watch.subscribe(projectId=project.id, since=0)
+        last = subscribed["data"]["seq"]
+        watch.wait(lambda frame: frame.get("seq") == last, what=f"event {last}")
+        assert watch.seqs() == list(range(1, last + 1))
+        watch.subscribe(sessionId=session_id, after=-1)
+        watch.wait(
+            lambda frame: (
+                frame["type"] == "agent.message" and frame["data"]["index"] == messages[-1]["index"]
+            ),
+            what="the last message",
+        )
+        assert sorted(watch.transcript(session_id)) == [each["index"] for each in messages]
+
+
+def shown(board: Board, card: Card) -> list[tuple[int, str]]:
+    return [(each["index"], each["id"]) for each in board.messages(card)]
+
+
+@pytest.mark.parametrize("agent", ["fake", "fake-resume"])
+def test_a_killed_workers_session_goes_on_in_the_same_conversation(
+    board: Board, agent: str
+) -> None:
+    with job(board, agent) as card:
+        before = shown(board, card)
+        old = board.kill("worker")
+        board.wait_replaced("worker", old)
+    assert shown(board, card)[: len(before)] == before
+    prompts = board.prompts(card)
+    assert len(prompts) == 2
+    assert "interrupted" in prompts[1]
+    conversations = {note["session"] for note in board.notes("prompts") if note["text"] in prompts}
+    assert len(conversations) == 1 or agent == "fake-resume"
+
+
+def test_a_killed_worker_leaves_no_process_of_its_agents(board: Board) -> None:
+    with job(board) as card:
+        place = str(board.worktree(card))
+        before = [each.pid for each in board.agents() if _cwd(each) == place]
+        assert len(before) == 2  # the agent and its detached grandchild
+        board.kill("worker")
+        until(
+            lambda: not any(psutil.pid_exists(pid) for pid in before),
+            timeout=10,
+            what="the end of the killed worker's agents",
+        )
+
+
+def test_an_agent_that_cannot_load_its_conversation_gets_a_new_one_and_the_card_says_so(
+    board: Board,
+) -> None:
+    with job(board, "forgetful") as card:
+        board.kill("worker")
+    statuses = [each["content"] for each in board.messages(card) if each["type"] == "status"]
+    assert any("conversation" in text for text in statuses)
+
+
+def test_a_killed_web_process_touches_no_agent(board: Board) -> None:
+    with job(board) as card:
+        with board.watch(card.project) as watch:
+            old = board.kill("web")
+            until(lambda: watch.close_code is not None, timeout=5, what="the socket's end")
+        board.wait_replaced("web", old)
+        board.wait_healthy()
+    assert len(board.prompts(card)) == 1
+
+
+def test_a_killed_redis_holds_up_nothing(board: Board) -> None:
+    with job(board) as card, board.watch(card.project) as watch:
+        session = board.session(card)["sessionId"]
+        old = board.kill("redis")
+        board.wait_replaced("redis", old)
+        watch.status(session, "completed", timeout=15)
+    assert len(board.prompts(card)) == 1
+
+
+def test_a_frozen_redis_delays_events_by_little_and_creating_a_card_not_at_all(
+    board: Board,
+) -> None:
+    project = board.make_project()
+    with board.watch(project) as watch:
+        redis = psutil.Process(board.pid("redis"))
+        redis.send_signal(SIGSTOP)
+        try:
+            times, delays = [], []
+            for _ in range(20):
+                began = time.monotonic()
+                card = board.card(project, "x")
+                answered = time.monotonic()
+                times.append(answered - began)
+                watch.wait(
+                    lambda frame, wanted=card.id: (
+                        frame["type"] == "card.created" and frame["data"]["id"] == wanted
+                    ),
+                    what="card.created",
+                )
+                delays.append(time.monotonic() - answered)
+        finally:
+            redis.send_signal(SIGCONT)
+    assert sorted(times)[-2] < 0.25
+    assert max(delays) < 2.0
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(board: Board) -> None:
+    with job(board) as card:
+        before = board.mine()
+        board.kill("supervisor")
+        until(lambda: not board.mine(), timeout=2.5, what="the end of everything")
+        ticks = (board.worktree(card) / "ticks").stat().st_size
+        time.sleep(0.3)
+        assert (board.worktree(card) / "ticks").stat().st_size == ticks
+        assert not [each for each in before if each.is_running()]
+        board.start()
+    assert len(board.prompts(card)) == 2
+
+
+def test_an_orderly_stop_interrupts_sessions_which_go_on_after_the_start(board: Board) -> None:
+    with job(board) as card:
+        session = board.session(card)["sessionId"]
+        assert board.terminate() < 10
+        until(lambda: not board.mine(), timeout=2, what="the end of everything")
+        board.start()
+    with board.watch() as watch:
+        last = watch.subscribe(projectId=card.project.id, since=0)["data"]["seq"]
+        watch.wait(lambda frame: frame.get("seq") == last, what="the last event")
+        told = [
+            frame["data"]["status"]
+            for frame in watch.frames
+            if frame["type"] == "agent.status" and frame["data"]["sessionId"] == session
+        ]
+    assert "interrupted" in told
+    assert told.count("completed") == 1
+    assert "failed" not in told
+
+
+def test_one_job_survives_the_death_of_everything_one_after_the_other(board: Board) -> None:
+    prompt = (
+        "[resumable] [tool append log.txt a] [lines 20/s for 3 s] [tool append log.txt b]"
+        " [lines 20/s for 3 s] [tool append log.txt c] [lines 20/s for 3 s] [say end]"
+    )
+    card = board.work(board.make_project(), prompt)
+    board.wait_said(card, "line 5")
+    for role in ("worker", "web", "redis"):
+        old = board.kill(role)
+        board.wait_replaced(role, old)
+        time.sleep(0.5)
+    board.wait_status(card, "running", timeout=30)
+    board.kill("supervisor")
+    board.start()
+    board.finish(card, timeout=60)
+    board.assert_gapless(card)
+    assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b", "c"]
+    originals = [text for text in board.prompts(card) if text.startswith("# A task")]
+    assert len(originals) == 1
+
+
+def test_a_session_that_dies_with_its_worker_again_and_again_is_given_up(board: Board) -> None:
+    card = board.work(board.make_project(), "[say one] [sleep 120]")
+    for _ in range(7):
+        session = board.wait_status(card, "running", "failed", timeout=40)
+        if session["status"] == "failed":
+            break
+        old = board.kill("worker")
+        board.wait_replaced("worker", old)
+    session = board.wait_status(card, "failed", timeout=30)
+    assert session["error"]["code"] == "crash_loop"
+
+
+def _cwd(process: psutil.Process) -> str:
+    try:
+        return str(process.cwd())
+    except psutil.Error:
+        return ""
