@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
+
+from apps.accounts.models import User
 
 
 class Provider(models.TextChoices):
@@ -12,6 +16,15 @@ class Provider(models.TextChoices):
     OPENROUTER = "openrouter"
     CLAUDE_LOGIN = "claude-login"
     CODEX_LOGIN = "codex-login"
+
+
+LOGINS = (Provider.CLAUDE_LOGIN, Provider.CODEX_LOGIN)
+
+
+class CredentialQuerySet(models.QuerySet["Credential"]):
+    def visible_to(self, user: User) -> CredentialQuerySet:
+        """The user's own; a super admin's are all."""
+        return self.all() if user.is_super_admin else self.filter(owner=user)
 
 
 class Credential(models.Model):
@@ -37,6 +50,8 @@ class Credential(models.Model):
     model = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[models.Manager[Credential]] = CredentialQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from django.shortcuts import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.authentication import caller
+from apps.common.serializers import checked
+from apps.credentials import services
+from apps.credentials.models import Credential
+from apps.credentials.serializers import (
+    CreateCredentialInput,
+    CredentialDetail,
+    UpdateCredentialInput,
+)
+
+
+class CredentialsView(APIView):
+    def get(self, request: Request) -> Response:
+        mine = Credential.objects.visible_to(caller(request)).order_by("pk")
+        return Response(CredentialDetail(mine, many=True).data)
+
+    def post(self, request: Request) -> Response:
+        body = checked(CreateCredentialInput, request.data)
+        credential = services.create_credential(caller(request), **body)
+        return Response(CredentialDetail(credential).data, status=201)
+
+
+class CredentialView(APIView):
+    def _credential(self, request: Request, credential_id: int) -> Credential:
+        return get_object_or_404(Credential.objects.visible_to(caller(request)), pk=credential_id)
+
+    def get(self, request: Request, credential_id: int) -> Response:
+        return Response(CredentialDetail(self._credential(request, credential_id)).data)
+
+    def patch(self, request: Request, credential_id: int) -> Response:
+        credential = self._credential(request, credential_id)
+        body = checked(UpdateCredentialInput, request.data)
+        if body:
+            credential = services.update_credential(credential, body)
+        return Response(CredentialDetail(credential).data)
+
+    def delete(self, request: Request, credential_id: int) -> Response:
+        services.delete_credential(self._credential(request, credential_id))
+        return Response(status=204)
