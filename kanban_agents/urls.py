@@ -10,7 +10,7 @@ from apps.common.ids import PREFIXES, converter
 for kind in PREFIXES:
     register_converter(converter(kind), kind)
 
-_APPS = ("accounts", "credentials")
+_APPS = ("operations", "accounts", "credentials")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *(path("api/", include(f"apps.{app}.urls")) for app in _APPS),
