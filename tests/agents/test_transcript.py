@@ -108,7 +108,9 @@ def test_a_secret_in_a_tool_call_is_masked(transcript: Transcript, lines: Lines)
 def test_a_tool_call_is_one_line_whatever_comes_first(transcript: Transcript, lines: Lines) -> None:
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "1", "status": "in_progress"}
     transcript.update(update)
-    transcript.update({"sessionUpdate": "tool_call", "toolCallId": "1", "title": "Write a", "kind": "edit"})
+    transcript.update(
+        {"sessionUpdate": "tool_call", "toolCallId": "1", "title": "Write a", "kind": "edit"}
+    )
     transcript.update({**update, "status": "completed", "rawOutput": "done"})
     transcript.end_turn()
     assert len(lines.all) == 1
@@ -143,7 +145,12 @@ def test_nul_and_lone_surrogates_become_replacement_characters(
 ) -> None:
     transcript.update(chunk("a\x00b\ud800c"))
     transcript.update(
-        {"sessionUpdate": "tool_call", "toolCallId": "1", "title": "\ud800", "rawInput": {"a\x00": "\x00"}}
+        {
+            "sessionUpdate": "tool_call",
+            "toolCallId": "1",
+            "title": "\ud800",
+            "rawInput": {"a\x00": "\x00"},
+        }
     )
     assert "\x00" not in lines.all[0].content
     lines.all[0].content.encode()

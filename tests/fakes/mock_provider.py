@@ -8,7 +8,7 @@ One process speaks the wire formats of four model APIs:
   * OpenAI Chat Completions POST /v1/chat/completions (JSON and SSE)
   * Gemini                  POST /v1beta/models/<m>:generateContent, :streamGenerateContent
 
-What the "model" says is decided by a scenario file (see README.md).  Which step
+What the "model" says is decided by a scenario file (scenario.json beside it is one).  Which step
 of the scenario applies is computed from the conversation that the client sends,
 not from server state, so any number of sessions may run side by side and a
 session that is resumed after a restart continues where it was.
@@ -74,11 +74,6 @@ PLAN_FILE_PATTERN = r"(/[\w./@+-]*plans/[\w.-]+\.md)"
 INJECTED_TEXT = re.compile(
     r"<(system-reminder|environment_context|user_instructions)>.*?</\1>", re.DOTALL
 )
-
-
-# --------------------------------------------------------------------------
-# Scenario
-# --------------------------------------------------------------------------
 
 
 class ScenarioError(ValueError):
@@ -192,11 +187,6 @@ def _regex(text: str | None, where: str) -> re.Pattern[str] | None:
         return re.compile(text, re.DOTALL) if text else None
     except re.error as exc:
         raise ScenarioError(f"{where}: bad regular expression: {exc}") from exc
-
-
-# --------------------------------------------------------------------------
-# A request, in one shape for all four APIs
-# --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -399,10 +389,6 @@ def _openai_tool(raw: JSON, namespace: str = "") -> Tool:
     )
 
 
-# --------------------------------------------------------------------------
-# From abstract actions to the tools that the client offered
-# --------------------------------------------------------------------------
-
 BASH_TOOLS = (
     "Bash",
     "exec_command",
@@ -501,7 +487,8 @@ def _do_edit(call: Call, part: JSON) -> tuple[Tool, Any]:
             ],
         )
     if tool := _pick(call, "apply_patch"):
-        patch = f"*** Begin Patch\n*** Update File: {part['path']}\n@@\n-{part['old']}\n+{part['new']}\n*** End Patch\n"
+        change = f"@@\n-{part['old']}\n+{part['new']}\n"
+        patch = f"*** Begin Patch\n*** Update File: {part['path']}\n{change}*** End Patch\n"
         return tool, patch if tool.freeform else _arguments(
             tool, [(("input", "patch", "patchText"), patch)]
         )
@@ -579,11 +566,6 @@ ACTIONS: dict[str, Callable[[Call, JSON], tuple[Tool, Any]]] = {
     "exit_plan": _do_exit_plan,
     "ask": _do_ask,
 }
-
-
-# --------------------------------------------------------------------------
-# Replies
-# --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -787,10 +769,6 @@ def _fill(value: Any, names: dict[str, str]) -> Any:
 def _chunks(text: str, size: int) -> list[str]:
     return [text[i : i + size] for i in range(0, len(text), max(1, size))] or [""]
 
-
-# --------------------------------------------------------------------------
-# Encoders: (event name or None, data, whether the pace's delay applies)
-# --------------------------------------------------------------------------
 
 Event = tuple[str | None, Any, bool]
 
@@ -1222,11 +1200,6 @@ def error_body(api: str, failure: Failure) -> JSON:
     }
 
 
-# --------------------------------------------------------------------------
-# Server
-# --------------------------------------------------------------------------
-
-
 class RequestLog:
     """Keeps what was asked, in memory and as JSON lines."""
 
@@ -1297,7 +1270,7 @@ class Handler(BaseHTTPRequestHandler):
             self._post(path, body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        except Exception:  # a bug here must show up in the test, not hang it
+        except Exception:  # noqa: BLE001 - a bug here must show up in the test, not hang it
             traceback.print_exc()
             self.close_connection = True
             self._send(

@@ -68,7 +68,9 @@ class SessionClient:
             await self.update(acp.update_agent_thought_text(chunk))
 
     async def mode(self, mode: str) -> None:
-        await self.update(acp.update_current_mode(mode))
+        await self.update(
+            schema.CurrentModeUpdate(session_update="current_mode_update", current_mode_id=mode)
+        )
 
     async def usage(self, used: int, size: int, cost: float | None) -> None:
         """`used` and `size`: tokens of the context; `cost`: US dollars of the session so far."""

@@ -10,9 +10,9 @@ from typing import Literal
 Api = Literal["anthropic", "openai", "openai-chat"]
 
 _DEFAULT_MODELS: dict[Api, str] = {
-    "anthropic": "claude-sonnet-4-5",
-    "openai": "gpt-5",
-    "openai-chat": "gpt-5",
+    "anthropic": "claude-sonnet-5-5",
+    "openai": "gpt-6.1-terra",
+    "openai-chat": "gpt-6.1-terra",
 }
 SETUP_HELP = (
     "Set ANTHROPIC_API_KEY, or OPENAI_API_KEY (with OPENAI_BASE_URL for an OpenAI-compatible "

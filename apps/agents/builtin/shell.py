@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import shutil
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from apps.host import processes
 
 CREDENTIAL_PREFIXES = ("ANTHROPIC_", "OPENAI_", "BUILTIN_")
 _DRAIN_SECONDS = 0.3
@@ -69,11 +69,6 @@ class _HeadAndTail:
         return f"{head}\n[... {self._dropped} bytes left out ...]\n{tail}"
 
 
-def _end_group(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 @functools.cache
 def _shell() -> str:
     """What models write for; plain sh where there is no bash."""
@@ -98,27 +93,27 @@ async def run(
     cwd: Path,
     seconds: float,
     limit: int = 64_000,
-    env: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run a shell command line (a string) or a program with its arguments.
 
     The command's process group is killed when the command ends, when `seconds` are over and when
     this call is cancelled, so nothing it started in the background stays behind unless it took a
-    session of its own. Raises OSError if it cannot be started.
+    session of its own. Raises apps.host.errors.SpawnFailed.
     """
     # Pipes of our own: with asyncio's, some Python versions wait for their end, not the command's.
     source, sink = os.pipe()
     leash, alive = os.pipe()
     try:
-        process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", _WATCHED, "sh"),
-            *([_shell(), "-c", command] if isinstance(command, str) else command),
+        argv = [_shell(), "-c", command] if isinstance(command, str) else command
+        process = await processes.spawn(
+            ["/bin/sh", "-c", _WATCHED, "sh", *argv],
             cwd=cwd,
-            env=dict(environment() if env is None else env),
+            env=environment(),
+            # The one of the run this agent belongs to, so that whoever ends the run finds the command.
+            marker=os.environ.get("BOARD_RUN", ""),
             stdin=leash,
             stdout=sink,
             stderr=sink,
-            start_new_session=True,
         )
     except BaseException:
         os.close(source)
@@ -139,7 +134,7 @@ async def run(
         # What the command left in the background may hold the pipe open for ever.
         await asyncio.wait([reader], timeout=0 if timed_out else _DRAIN_SECONDS)
     finally:
-        _end_group(process)
+        processes.kill_group(process.pid)
         reader.cancel()
         os.close(alive)
         await asyncio.shield(process.wait())

@@ -185,9 +185,9 @@ def _mend(messages: list[ModelMessage]) -> list[ModelMessage]:
         if isinstance(message, ModelRequest):
             kept: list[Any] = []
             for part in message.parts:
-                known = not isinstance(part, ToolReturnPart) or open_calls.pop(
-                    part.tool_call_id, None
-                )
+                known = True
+                if isinstance(part, ToolReturnPart):
+                    known = open_calls.pop(part.tool_call_id, None) is not None
                 if known:
                     kept.append(part)
             parts = close(kept)

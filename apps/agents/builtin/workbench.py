@@ -21,6 +21,7 @@ from apps.agents.builtin.tools import (
     ToolFailureError,
     WriteFile,
 )
+from apps.host.errors import SpawnFailed
 
 _BIGGEST_FILE = 10_000_000
 _MOST_OUTPUT = 64_000
@@ -173,7 +174,7 @@ class Workbench:
             outcome = await shell.run(
                 order.command, cwd=self.jail.root, seconds=order.timeout, limit=_MOST_OUTPUT
             )
-        except OSError as problem:
+        except SpawnFailed as problem:
             raise ToolFailureError(f"The command could not be started: {problem}") from problem
         output = outcome.output.rstrip("\n")
         if outcome.timed_out:
