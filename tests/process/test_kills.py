@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a job: nothing that was shown is lost, no prompt is sent twice, the work goes on."""
+"""kill -9 in the middle of a job: nothing shown is lost, no prompt is sent twice, the work goes on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,99 @@
+"""`python -m tests.bench [figure …]`: the product's figures beside their targets. Not a timed test.
+
+Each has a raw floor of the same run; on a busy or slow machine only the ratio says something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.bench import agents, cards, starting
+from tests.bench.table import Row, render
+from tests.process.server import ROOT
+
+SERVERS = ("daphne", "uvicorn")
+
+
+def _fanout(_folder: Path) -> Iterator[Row]:
+    for server in SERVERS:
+        said = subprocess.run(
+            [sys.executable, "-m", "tests.bench.fanout", server],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        found = json.loads(said)
+        ours, floor = found["hub"], found["floor"]
+        yield Row(
+            f"event to {found['sockets']} sockets, p50/p99, {server}, gapless",
+            f"{ours['p50_ms']}/{ours['p99_ms']} ms",
+            "≤ 6/15 ms",
+            f"{floor['p50_ms']}/{floor['p99_ms']} ms (bare echo)",
+            f"{ours['p50_ms'] / floor['p50_ms']:.1f}x",
+            ours["p50_ms"] <= 6 and ours["p99_ms"] <= 15,
+        )
+
+
+def _lists(sizes: list[int]) -> Callable[[Path], Iterator[Row]]:
+    def rows(folder: Path) -> Iterator[Row]:
+        for server in SERVERS:
+            yield from cards.lists(folder, server, sizes)
+
+    return rows
+
+
+def _on_both(figure: Callable[[Path, str], Iterator[Row]]) -> Callable[[Path], Iterator[Row]]:
+    def rows(folder: Path) -> Iterator[Row]:
+        for server in SERVERS:
+            yield from figure(folder, server)
+
+    return rows
+
+
+def main() -> int:
+    figures: dict[str, Callable[[Path], Iterator[Row]]] = {
+        "start": starting.start,
+        "memory": starting.memory,
+        "list": _lists([10, 1_000]),
+        "list10000": _lists([10_000]),
+        "create": _on_both(cards.create),
+        "move": _on_both(cards.move),
+        "fanout": _fanout,
+        "diff": agents.diff,
+        "files": agents.files,
+        "alive": agents.alive,
+    }
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("figure", nargs="*", choices=[*figures, []], help="all of them if none")
+    chosen = parser.parse_args().figure or list(figures)
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    rows: list[Row] = []
+    failed = False
+    try:
+        for name in chosen:
+            began = time.monotonic()
+            try:
+                for row in figures[name](folder):
+                    rows.append(row)
+                    print(f"  {row.what}: {row.ours}", file=sys.stderr)
+            except Exception as error:  # noqa: BLE001 - one figure that can't be had must not hide the others
+                failed = True
+                print(f"  {name}: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"  ({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(render(rows))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,161 @@
+"""Reading lists, creating and moving cards over HTTP."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench import load
+from tests.bench.bare import bare
+from tests.bench.table import Row, milliseconds, rate
+from tests.process.board import Board, Project, board_in
+
+SECONDS = 3.0
+WRITES_A_SECOND = 20
+LEAST = {
+    # cards: (daphne, uvicorn)
+    10: (4_500, 20_000),
+    1_000: (1_100, 3_000),
+    10_000: (150, 150),
+}
+LEAST_WHILE_WRITING = (2_500, 4_500)
+
+
+def _fill(board: Board, project: Project, count: int) -> None:
+    def some(share: int) -> None:
+        for number in range(share):
+            board.card(project, "", title=f"Card {number} with a title of the usual length")
+
+    threads = [threading.Thread(target=some, args=[count // 4 + (n < count % 4)]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def lists(folder: Path, server: str, sizes: list[int]) -> Iterator[Row]:
+    with board_in(folder / f"lists-{server}", KANBAN_ASGI=server) as board:
+        board.api.patience = 0
+        for size in sizes:
+            project = board.make_project()
+            _fill(board, project, size)
+            path = f"/api/projects/{project.id}/cards"
+            status, body = board.api.ask("GET", path.removeprefix("/api"))
+            assert status == 200
+            assert len(body["data"]) == size
+            with bare(server, len(json.dumps(body, separators=(",", ":")))) as port:
+                floor = load.read(port, "/", token=None, connections=32, seconds=SECONDS).rate
+            least = LEAST[size][server == "uvicorn"]
+            yield _list_row(board, path, f"list {size:,} cards, {server}", least, floor)
+            if size == min(sizes):
+                with _writing(board):
+                    least = LEAST_WHILE_WRITING[server == "uvicorn"]
+                    what = f"  with {WRITES_A_SECOND} writes/s elsewhere, {server}"
+                    yield _list_row(board, path, what, least, floor)
+
+
+def _list_row(board: Board, path: str, what: str, least: float, floor: float) -> Row:
+    found = load.read(board.port, path, token=board.api.token, connections=32, seconds=SECONDS)
+    if found.errors:
+        what += f", {found.errors} ERRORS"
+    return rate(what, found.rate, at_least=least, floor=floor, floor_is="bare ASGI, same bytes")
+
+
+class _writing:
+    """Somebody else changes another project all the while."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.project = board.make_project()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        while not self.over.wait(1 / WRITES_A_SECOND):
+            self.board.card(self.project, "x")
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+
+def create(folder: Path, server: str) -> Iterator[Row]:
+    with board_in(folder / f"create-{server}", KANBAN_ASGI=server) as board:
+        project = board.make_project()
+        body = json.dumps({"projectId": project.id, "title": "A card", "prompt": "Do it."}).encode()
+        asked = load.request("POST", "/api/cards", token=board.api.token, body=body)
+        load.send(board.port, lambda _n: asked, connections=1, seconds=0.5)
+        found = load.send(board.port, lambda _n: asked, connections=1, seconds=SECONDS)
+        floor = _commit_ms(folder)
+        what = f"create, 1 client, p50, {server}" + (
+            f", {found.errors} ERRORS" * bool(found.errors)
+        )
+        yield milliseconds(
+            what, found.p50_ms, at_most=3.0, floor=floor, floor_is="one SQLite commit, FULL"
+        )
+
+
+def move(folder: Path, server: str) -> Iterator[Row]:
+    """Eight clients, each with cards of its own, in one project."""
+    with board_in(folder / f"move-{server}", KANBAN_ASGI=server) as board:
+        project = board.make_project()
+        backlog = project.columns["Backlog"]
+        other = board.add_column(project, "Later", "backlog")
+        cards = [board.card(project, "").id for _ in range(80)]
+        asked: list[Iterator[bytes]] = [
+            itertools.cycle(
+                load.request(
+                    "PATCH",
+                    f"/api/projects/{project.id}/cards/{card}/move",
+                    token=board.api.token,
+                    body=json.dumps({"columnId": column, "position": 0}).encode(),
+                )
+                for column in (other, backlog)
+                for card in cards[client::8]
+            )
+            for client in range(8)
+        ]
+        load.send(board.port, lambda n: next(asked[n]), connections=8, seconds=0.5)
+        found = load.send(board.port, lambda n: next(asked[n]), connections=8, seconds=SECONDS)
+        listed = board.api.get(f"/projects/{project.id}/cards")
+        places: dict[str, list[int]] = {}
+        for card in listed:
+            places.setdefault(card["columnId"], []).append(card["position"])
+        gapless = all(sorted(each) == list(range(len(each))) for each in places.values())
+        row = rate(
+            f"move, 8 clients, {server}, {found.errors} errors, positions"
+            f" {'gapless' if gapless else 'BROKEN'}",
+            found.rate,
+            at_least=450,
+            floor=1000 / _commit_ms(folder),
+            floor_is="SQLite commits, FULL",
+        )
+        ok = row.met and gapless and not found.errors
+        yield Row(row.what, row.ours, row.target + ", 0 errors", row.floor, row.ratio, ok)
+
+
+def _commit_ms(folder: Path) -> float:
+    """The least that a durable change costs on this disk."""
+    import sqlite3
+
+    database = sqlite3.connect(folder / "commits.sqlite3", isolation_level=None)
+    database.executescript(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS t (a TEXT);"
+    )
+    times = []
+    for number in range(300):
+        began = time.perf_counter()
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("INSERT INTO t VALUES (?)", [f"row {number}" * 20])
+        database.execute("COMMIT")
+        times.append(time.perf_counter() - began)
+    database.close()
+    return 1000 * statistics.median(times)
