@@ -14,7 +14,7 @@ import time
 from weakref import WeakKeyDictionary
 
 from apps.accounts.authentication import forget_all
-from apps.agents import selectors as agents
+from apps.agents import transcripts as agents
 from apps.events import replay
 from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
 from apps.realtime import reads

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from apps.realtime.flow import direct_write
+from apps.realtime.flow import direct_write, text_frame
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class Frame:
-    """A text, encoded once for all sockets it goes to."""
+    """A text, made into a WebSocket frame once for all sockets it goes to."""
 
     __slots__ = ("_encoded", "text")
 
@@ -31,7 +31,7 @@ class Frame:
     @property
     def encoded(self) -> bytes:
         if self._encoded is None:
-            self._encoded = self.text.encode()
+            self._encoded = text_frame(self.text)
         return self._encoded
 
 

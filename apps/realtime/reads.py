@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from apps.agents import selectors as agents
+from apps.agents import transcripts as agents
 from apps.events import bus, replay
 from apps.events.bus import Position
 from apps.realtime.access import Caller, Reach, still_valid, within_reach

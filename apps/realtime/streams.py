@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from apps.agents import selectors as agents
+from apps.agents import transcripts as agents
 from apps.events import replay
 from apps.events.bus import Position
 from apps.realtime import frames

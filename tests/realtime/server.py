@@ -20,34 +20,21 @@ def main() -> None:
     settings.DATABASES["default"]["NAME"] = os.environ["KANBAN_TEST_DATABASE"]
 
     from apps.realtime.consumers import SocketConsumer
-    from kanban_agents.servers import RUNNERS
+    from kanban_agents.servers import RUNNERS, tune
 
     sockets = SocketConsumer.as_asgi()
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
-        """Says again to everybody what one of them says: the least a server can do."""
-        from apps.realtime.flow import direct_write
-
-        class NoValve:
-            def pauseProducing(self) -> None: ...
-            def resumeProducing(self) -> None: ...
-            def stopProducing(self) -> None: ...
-
+        """Says again to everybody what one of them says: the least an ASGI application can do."""
         await receive()
         await send({"type": "websocket.accept"})
-        write = direct_write(send, NoValve())
-        everybody[send] = write
+        everybody.append(send)
         while (message := await receive())["type"] == "websocket.receive":
-            text = message["text"]
-            encoded = text.encode()
-            for other, other_write in list(everybody.items()):
-                if other_write is not None:
-                    other_write(encoded)
-                else:
-                    await other({"type": "websocket.send", "text": text})
-        del everybody[send]
+            for other in list(everybody):
+                await other({"type": "websocket.send", "text": message["text"]})
+        everybody.remove(send)
 
-    everybody: dict[Any, Any] = {}
+    everybody: list[Any] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -56,6 +43,7 @@ def main() -> None:
             await send({"type": "http.response.start", "status": 404, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
+    tune(web=True)
     RUNNERS[kind](application, socket.socket(fileno=int(descriptor)), None)
 
 
