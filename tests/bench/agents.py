@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import subprocess
@@ -98,8 +99,6 @@ def alive(folder: Path) -> Iterator[Row]:
 def _own_start_ms(board: Board, folder: Path) -> float:
     home = folder / "agent-home"
     home.mkdir()
-    import json
-
     times = []
     for _ in range(ROUNDS):
         began = time.time()
@@ -117,8 +116,10 @@ def _worktree_add_ms(repository: Path, target: Path) -> float:
     def add() -> None:
         number = next(numbers)
         subprocess.run(
-            ["git", "worktree", "add", "-q", "--no-track", "-b", f"raw/{number}"]
-            + [str(target / str(number))],
+            [
+                *("git", "worktree", "add", "-q", "--no-track"),
+                *("-b", f"raw/{number}", str(target / str(number))),
+            ],
             cwd=repository,
             check=True,
             capture_output=True,

@@ -1,6 +1,6 @@
-"""A bare ASGI answer on the very server that serves the product: `python -m tests.bench.bare <server> <bytes>`.
+"""A bare ASGI answer on the server that serves the product.
 
-Prints its port; ends with its standard input.
+`python -m tests.bench.bare <server> <bytes>` prints its port and ends with its standard input.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def lists(folder: Path, server: str, sizes: list[int]) -> Iterator[Row]:
             least = LEAST[size][server == "uvicorn"]
             yield _list_row(board, path, f"list {size:,} cards, {server}", least, floor)
             if size == min(sizes):
-                with _writing(board):
+                with _Writing(board):
                     least = LEAST_WHILE_WRITING[server == "uvicorn"]
                     what = f"  with {WRITES_A_SECOND} writes/s elsewhere, {server}"
                     yield _list_row(board, path, what, least, floor)
@@ -66,7 +66,7 @@ def _list_row(board: Board, path: str, what: str, least: float, floor: float) ->
     return rate(what, found.rate, at_least=least, floor=floor, floor_is="bare ASGI, same bytes")
 
 
-class _writing:
+class _Writing:
     """Somebody else changes another project all the while."""
 
     def __init__(self, board: Board) -> None:

@@ -53,9 +53,9 @@ def send(port: int, make: Callable[[int], bytes], *, connections: int, seconds: 
 
 def _wrk(port: int, path: str, token: str | None, connections: int, seconds: float) -> Load:
     headers = ["-H", f"Authorization: Bearer {token}"] if token else []
+    url = f"http://127.0.0.1:{port}{path}"
     said = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
-        + [*headers, f"http://127.0.0.1:{port}{path}"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s", *headers, url],
         check=True,
         capture_output=True,
         text=True,
