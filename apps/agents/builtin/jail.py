@@ -69,16 +69,20 @@ class Jail:
         Raises OutsideError, NotAFileError (also for a file beyond the limit) or OSError.
         """
         real = self.resolve(path)
+        if real == self.root:
+            raise NotAFileError("That is the working directory itself; use list_files.")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with self._directory(real.parent, create=False) as directory:
-            descriptor = os.open(real.name or ".", flags, dir_fd=directory)
-        with os.fdopen(descriptor, "rb") as file:
+            descriptor = os.open(real.name, flags, dir_fd=directory)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, descriptor)
             found = os.fstat(descriptor)
             if stat.S_ISDIR(found.st_mode):
                 raise NotAFileError(f"{path} is a directory; use list_files.")
             if not stat.S_ISREG(found.st_mode):
                 raise NotAFileError(f"{path} is not a regular file.")
-            content = file.read(limit + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(limit + 1)
         if len(content) > limit:
             raise NotAFileError(
                 f"{path} is larger than {limit // 1_000_000} MB. Look at parts of it with run_command."

@@ -121,9 +121,11 @@ class BuiltinAgent:
         return schema.NewSessionResponse(session_id=session.id, modes=_modes(session))
 
     async def _open(self, session_id: str, cwd: str) -> Session:
-        self._load_model()
+        loading = self._load_model()
         session = self._sessions.get(session_id)
         if session is None:
+            # Two threads that import pydantic-ai at once find each other's half-made modules.
+            await asyncio.shield(loading)
             try:
                 session = await asyncio.to_thread(self._store.load, session_id)
             except UnknownSessionError:
