@@ -187,7 +187,10 @@ class Script:
 
         call = self._tool(command, "execute", rawInput={"command": command})
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["/bin/sh", "-c", command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         while True:
             try:
@@ -195,7 +198,7 @@ class Script:
                 break
             except subprocess.TimeoutExpired:
                 if self.cancelled.is_set():
-                    shell.kill()
+                    os.killpg(shell.pid, signal.SIGKILL)
         text = {"type": "text", "text": output.decode(errors="replace")}
         status = "completed" if shell.returncode == 0 else "failed"
         self._tool_done(call, status, content=[{"type": "content", "content": text}])
