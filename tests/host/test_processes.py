@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.host import processes
+from apps.host.errors import SpawnFailed
+from apps.host.processes import ProcessRef, alive, kill_group, spawn, sweep, sweep_run, terminate
+
+ENV = {"PATH": os.environ["PATH"]}
+
+# Leaves the session, is nobody's child any more, and writes on; "bare" also empties its environment.
+ESCAPE = textwrap.dedent(
+    """
+    import os, sys, time
+    path, bare = sys.argv[1], sys.argv[2] == "bare"
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            loop = f"while :; do echo x >> {path}; sleep 0.02; done"
+            os.execve("/bin/sh", ["sh", "-c", loop], {} if bare else dict(os.environ))
+        if not bare:
+            os._exit(0)
+        time.sleep(60)
+    time.sleep(60)
+    """
+)
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    name = f"test{os.urandom(6).hex()}"
+    yield name
+    sweep(f"{name}:")
+
+
+async def until(condition: object, seconds: float = 5.0) -> bool:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+def grows(path: Path) -> bool:
+    before = path.stat().st_size
+    time.sleep(0.2)
+    return path.stat().st_size > before
+
+
+async def test_a_process_gets_the_given_environment_and_its_marker_only(
+    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KANBAN_SECRET_KEY", "hidden")
+    marker = f"{host}:sess_001.1"
+    process = await spawn(["env"], cwd=tmp_path, env=ENV, marker=marker)
+    assert process.stdout is not None
+    output = (await process.stdout.read()).decode()
+    assert await process.wait() == 0
+    assert sorted(output.split()) == sorted([f"PATH={ENV['PATH']}", f"BOARD_RUN={marker}"])
+
+
+async def test_a_process_leads_its_own_session_and_is_known_by_pid_and_start(
+    tmp_path: Path, host: str
+) -> None:
+    process = await spawn(["sleep", "60"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1")
+    assert os.getsid(process.pid) == process.pid
+    assert alive(process.ref)
+    assert not alive(ProcessRef(process.pid, process.ref.start_time + 1))
+    assert await terminate(process) == -signal.SIGTERM
+    assert not alive(process.ref)
+
+
+async def test_signals_the_server_blocks_are_not_blocked_in_a_process(
+    tmp_path: Path, host: str
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+    try:
+        process = await spawn(
+            ["grep", "SigBlk", "/proc/self/status"],
+            cwd=tmp_path,
+            env=ENV,
+            marker=f"{host}:sess_001.1",
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert process.stdout is not None
+    assert int((await process.stdout.read()).split()[1], 16) == 0
+    await process.wait()
+
+
+async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
+    tmp_path: Path, host: str
+) -> None:
+    process = await spawn(
+        ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"],
+        cwd=tmp_path,
+        env=ENV,
+        marker=f"{host}:sess_001.1",
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    began = time.monotonic()
+    assert await terminate(process, grace=0.2) == -signal.SIGKILL
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_missing_program_or_directory_is_said_in_a_sentence(
+    tmp_path: Path, host: str
+) -> None:
+    with pytest.raises(SpawnFailed) as caught:
+        await spawn(["no-such-agent"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1")
+    assert caught.value.code == "program_missing"
+    assert "no-such-agent" in caught.value.message
+    with pytest.raises(SpawnFailed) as caught:
+        await spawn(["env"], cwd=tmp_path / "gone", env=ENV, marker=f"{host}:sess_001.1")
+    assert caught.value.code == "directory_missing"
+
+
+@pytest.mark.parametrize("kind", ["marked", "bare"])
+async def test_a_grandchild_that_left_the_session_is_swept(
+    tmp_path: Path, host: str, kind: str
+) -> None:
+    log = tmp_path / "log"
+    process = await spawn(
+        [sys.executable, "-c", ESCAPE, str(log), kind],
+        cwd=tmp_path,
+        env=ENV,
+        marker=f"{host}:sess_001.3",
+    )
+    assert await until(log.exists)
+    if kind == "marked":
+        kill_group(process.pid)
+        await process.wait()
+        assert grows(log)
+    assert sweep_run(host, "sess_001") == []
+    assert not grows(log)
+    await process.wait()
+
+
+async def test_a_sweep_means_one_run_and_never_its_namesake(tmp_path: Path, host: str) -> None:
+    started = {
+        wire: await spawn(["sleep", "60"], cwd=tmp_path, env=ENV, marker=f"{host}:{wire}")
+        for wire in ("sess_1.1", "sess_1.2", "sess_1.3", "sess_10.1", "run_1.1")
+    }
+
+    def running() -> set[str]:
+        return {wire for wire, process in started.items() if alive(process.ref)}
+
+    assert sweep_run(host, "sess_1", fence=2) == []
+    assert running() == {"sess_1.1", "sess_1.3", "sess_10.1", "run_1.1"}
+    assert sweep_run(host, "sess_1", below_fence=3) == []
+    assert running() == {"sess_1.3", "sess_10.1", "run_1.1"}
+    assert sweep(f"{host}:sess_1.") == []
+    assert running() == {"sess_10.1", "run_1.1"}
+    with pytest.raises(ValueError, match="not a whole host or run"):
+        sweep(f"{host}:sess_1")
+    assert sweep(f"{host}:") == []
+    assert running() == set()
+    for process in started.values():
+        await process.wait()
+
+
+async def test_a_sweep_spares_the_process_that_asks_for_it(tmp_path: Path, host: str) -> None:
+    code = f"from apps.host.processes import sweep; print(sweep({host + ':'!r}))"
+    process = await spawn(
+        [sys.executable, "-c", code],
+        cwd=processes.INSTALL_DIR,
+        env=ENV,
+        marker=f"{host}:sess_001.1",
+    )
+    assert process.stdout is not None
+    assert (await process.stdout.read()).decode() == "[]\n"
+    assert await process.wait() == 0
+
+
+async def test_a_process_dies_with_the_server(tmp_path: Path, host: str) -> None:
+    code = textwrap.dedent(
+        f"""
+        import asyncio, pathlib, time
+        from apps.host.processes import spawn
+        async def main():
+            process = await spawn(["sleep", "60"], cwd=pathlib.Path("/"), env={ENV!r},
+                                  marker="{host}:sess_001.1")
+            print(process.pid, process.ref.start_time, flush=True)
+            time.sleep(60)
+        asyncio.run(main())
+        """
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=processes.INSTALL_DIR,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    with contextlib.closing(server.stdout):
+        pid, start = (int(part) for part in server.stdout.readline().split())
+    assert alive(ProcessRef(pid, start))
+    server.kill()
+    server.wait()
+    assert await until(lambda: not alive(ProcessRef(pid, start)), 2)
+
+
+async def test_our_own_agents_take_nothing_from_the_worktree(tmp_path: Path, host: str) -> None:
+    (tmp_path / "apps").mkdir()
+    for name in ("apps/__init__.py", "json.py", "runpy.py", "sitecustomize.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the worktree')\n")
+    process = await spawn(
+        [*processes.python_argv("json.tool"), "--help"],
+        cwd=tmp_path,
+        env=ENV,
+        marker=f"{host}:sess_001.1",
+    )
+    assert process.stdout is not None
+    assert b"usage:" in await process.stdout.read()
+    assert await process.wait() == 0
+    process = await spawn(
+        processes.python_argv("apps.host.guard"), cwd=tmp_path, env=ENV, marker=f"{host}:s_1.1"
+    )
+    assert process.stderr is not None
+    assert b"IndexError" in await process.stderr.read()
+    await process.wait()
+
+
+def test_a_sweep_that_finds_nothing_is_cheap() -> None:
+    count = len([entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()])
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert sweep_run("nobody", "sess_001") == []
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.01 * max(1, count / 100)
