@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any, Protocol
 
 _OPEN = 3  # autobahn's STATE_OPEN
+# Its own second is too short for a slow line: the client would be cut off before it reads why.
+_CLOSE_WITHIN_S = 10.0
 
 
 class Valve(Protocol):
@@ -43,6 +45,7 @@ def direct_write(send: Callable[..., Any], valve: Valve) -> Callable[[bytes], No
     transport = getattr(connection, "transport", None)
     if not hasattr(connection, "sendMessage") or not hasattr(transport, "registerProducer"):
         return None
+    connection.closeHandshakeTimeout = _CLOSE_WITHIN_S
     # The HTTP channel that the upgrade left behind.
     transport.unregisterProducer()
     transport.registerProducer(valve, streaming=True)

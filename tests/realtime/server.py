@@ -1,4 +1,7 @@
-"""A web process with nothing but the socket: `python -m tests.realtime.server daphne <descriptor>`."""
+"""A web process on the tests' database: `python -m tests.realtime.server daphne <descriptor>`.
+
+Besides the application it has `/bare`, which fan-out is measured against.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,8 @@ def main() -> None:
     django.setup()
     settings.DATABASES["default"]["NAME"] = os.environ["KANBAN_TEST_DATABASE"]
 
-    from apps.realtime.consumers import SocketConsumer
+    from kanban_agents.asgi import application
     from kanban_agents.servers import RUNNERS, tune
-
-    sockets = SocketConsumer.as_asgi()
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
         """Says again to everybody what one of them says: the least an ASGI application can do."""
@@ -36,15 +37,11 @@ def main() -> None:
 
     everybody: list[Any] = []
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "websocket":
-            await (bare if scope["path"] == "/bare" else sockets)(scope, receive, send)
-        else:
-            await send({"type": "http.response.start", "status": 404, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
+    async def either(scope: Any, receive: Any, send: Any) -> None:
+        await (bare if scope["path"] == "/bare" else application)(scope, receive, send)
 
     tune(web=True)
-    RUNNERS[kind](application, socket.socket(fileno=int(descriptor)), None)
+    RUNNERS[kind](either, socket.socket(fileno=int(descriptor)), None)
 
 
 main()

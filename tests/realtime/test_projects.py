@@ -10,8 +10,9 @@ from django.db import connection
 
 from apps.accounts.models import User
 from apps.common.ids import public_id
+from apps.events import bus
 from apps.events.models import EventStream, StoredEvent
-from apps.projects.models import ProjectMember
+from apps.projects.models import Project, ProjectMember
 from tests.realtime.client import Client
 from tests.realtime.conftest import World
 from tests.realtime.processes import RedisServer
@@ -225,9 +226,6 @@ def test_a_restored_stream_with_another_epoch_means_resync(connect: Connect, wor
 
 
 def test_subscriptions_add_up_and_end_one_by_one(connect: Connect, world: World) -> None:
-    from apps.events import bus
-    from apps.projects.models import Project
-
     other = Project.objects.create(name="Shed", path="/srv/shed", owner=world.alice)
     bus.create_stream(other.pk)
     second = World(world.alice, world.bob, world.charlie, world.root, other)
