@@ -173,6 +173,12 @@ async def _turn(
         answer = await _or_event(handle, agent.prompt(text), agent)
         stop_reason = str(answer.get("stopReason") or "end_turn")
         await _usage(around, claim, agent, answer)
+        if agent.transcript.turn_error:
+            raise Failed(
+                "provider_error",
+                f"{agent.preset.name} ended its turn after an error: {agent.transcript.turn_error}."
+                " Send a message to try again.",
+            )
     except Failed as failed:
         error = failed.code, failed.message
     agent.transcript.end_turn()

@@ -74,6 +74,8 @@ class Transcript:
         self.plan: Line | None = None
         self.commands: list[dict[str, Any]] = []
         self.cost_usd: float | None = None
+        # What went wrong in a turn that the agent will end as if nothing had.
+        self.turn_error: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "agent_message_chunk": lambda update: self._chunk("text", update),
@@ -83,11 +85,13 @@ class Transcript:
             "plan": self._plan,
             "usage_update": self._usage,
             "available_commands_update": self._commands,
+            "session_info_update": self._info,
         }
 
     def begin_turn(self, turn_id: int) -> None:
         self.turn_id = turn_id
         self.plan = None
+        self.turn_error = None
 
     def update(self, update: dict[str, Any]) -> None:
         """Take one `session/update`. Replayed history (while a session is loaded) is not ours to store."""
@@ -237,6 +241,17 @@ class Transcript:
         cost = update.get("cost")
         if isinstance(cost, dict) and isinstance(cost.get("amount"), int | float):
             self.cost_usd = float(cost["amount"])
+
+    def _info(self, update: dict[str, Any]) -> None:
+        """Codex ends a turn that failed with `end_turn` and tells of the failure only here."""
+        meta = update.get("_meta")
+        codex = meta.get("codex") if isinstance(meta, dict) else None
+        if not isinstance(codex, dict):
+            return
+        status, error = codex.get("threadStatus"), codex.get("error")
+        if isinstance(status, dict) and status.get("type") == "systemError":
+            said = error.get("message") if isinstance(error, dict) else None
+            self.turn_error = self.secrets.mask(storable(str(said or "the provider failed")))
 
     def _commands(self, update: dict[str, Any]) -> None:
         commands = update.get("availableCommands")
