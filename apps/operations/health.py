@@ -7,7 +7,7 @@ from functools import cache
 
 import redis
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error
 
 from apps.runs.leases import DEAD_AFTER_S, any_alive
 
@@ -22,8 +22,6 @@ def failing() -> list[str]:
         alive = any_alive(DEAD_AFTER_S)
     except Error:
         down.append("database")
-        # A connection that broke is replaced when the next request begins.
-        connection.close_if_unusable_or_obsolete()
         alive = True
     if not _redis_answers():
         down.append("redis")
