@@ -49,8 +49,6 @@ class Handle:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     # The worker stops in an orderly way: leave the run so that it can be resumed.
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    # Something waits in the rows (a follow-up, an answer).
-    news: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
 

@@ -152,8 +152,6 @@ class Loop:
             if self.wake.is_set():
                 self.wake.clear()
                 await self.read_flags()
-                for handle in self.handles.values():
-                    handle.news.set()
             await self._claim()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wake.wait(), TICK_S)

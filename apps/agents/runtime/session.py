@@ -24,6 +24,7 @@ from apps.agents.runtime.lines import AgentLines
 from apps.agents.runtime.masking import Secrets
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import worktrees
+from apps.common.ids import optional_id, public_id
 from apps.credentials.resolution import environment as credential_environment
 from apps.host import processes
 from apps.host.environment import agent_environment, home_for
@@ -280,10 +281,11 @@ def _environment(setting: Setting, claim: Claim) -> dict[str, str]:
         extra.update(credential_environment(usable))
     if preset.model_variable and setting.equipment.model:
         extra[preset.model_variable] = _model_name(setting)
+    credential_id = usable.credential_id if usable else None
     home = home_for(
         settings.DATA_DIR,
-        setting.session.project_id,
-        usable.credential_id if usable else None,
+        public_id("project", setting.session.project_id),
+        optional_id("credential", credential_id) or "server",
     )
     return agent_environment(home=home, extra=extra, person=setting.person, marker=claim.marker)
 
