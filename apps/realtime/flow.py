@@ -42,7 +42,7 @@ def direct_write(send: Callable[..., Any], valve: Valve) -> Callable[[bytes], No
     if not isinstance(send, partial):
         return None
     connection: Any = send.args[0]
-    transport = getattr(connection, "transport", None)
+    transport: Any = getattr(connection, "transport", None)
     if not hasattr(connection, "sendMessage") or not hasattr(transport, "registerProducer"):
         return None
     connection.closeHandshakeTimeout = _CLOSE_WITHIN_S

@@ -127,7 +127,8 @@ def test_a_client_that_does_not_read_is_closed_and_the_others_never_notice(
 
 
 def memory_mb(pid: int) -> float:
-    return psutil.Process(pid).memory_info().rss / 1e6
+    rss: int = psutil.Process(pid).memory_info().rss
+    return rss / 1e6
 
 
 def test_a_slow_client_that_reads_again_is_told_4408(
