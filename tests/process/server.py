@@ -22,6 +22,7 @@ TITLES = {
     "web": "kanban-agents: web",
     "worker": "kanban-agents: worker",
     "guard": "kanban-agents: guard",
+    "redis": "kanban-agents: redis",
 }
 
 
@@ -117,10 +118,7 @@ class Server:
         for process in self.mine():
             with contextlib.suppress(psutil.Error):
                 line = " ".join(process.cmdline())
-                if role == "redis":
-                    if "valkey" in line or "redis-server" in line:
-                        return int(process.pid)
-                elif line.startswith(TITLES[role]):
+                if line.startswith(TITLES[role]):
                     return int(process.pid)
         return 0
 
