@@ -7,8 +7,11 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
+import stat
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apps.host import filesystems
@@ -107,3 +110,31 @@ def flock(path: Path, *, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def delete_tree(path: Path) -> None:
+    """Delete a directory and what is in it; symbolic links go themselves, never what they lead to.
+
+    Directories without write permission (some package caches are so) are opened up on the way.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+
+    def open_up(function: Callable[..., object], name: str, problem: object) -> None:
+        error = problem[1] if isinstance(problem, tuple) else problem
+        if isinstance(error, FileNotFoundError):
+            return
+        parent = Path(name).parent
+        for folder in (parent, Path(name)):
+            if stat.S_ISDIR(folder.lstat().st_mode):
+                folder.chmod(0o700)
+        if function in (os.open, os.scandir, os.lstat):
+            delete_tree(Path(name))
+        else:
+            function(name)
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=open_up)
+    else:
+        shutil.rmtree(path, onerror=open_up)

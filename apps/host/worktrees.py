@@ -1,0 +1,326 @@
+"""Making and removing the working trees that agents work in.
+
+The database has a row for each worktree and branch of ours, in front of the disk; nothing here looks at
+rows. So whatever is on disk and isn't expected is refused or put into quarantine, never reused or deleted.
+Calls block: about 20 ms for a small repository, as long as git needs for a large one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from apps.host import git
+from apps.host.disk import delete_tree, flock
+from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
+from apps.host.git_command import GitDirs, environment, filters_off, locate, run
+from apps.host.worktree_metadata import (
+    belongs,
+    clear_stale_locks,
+    forget,
+    moment,
+    quarantine,
+    valid,
+)
+
+__all__ = ["Removal", "Worktree", "clear_stale_locks", "create", "quarantine", "remove", "valid"]
+
+CHECKOUT_TIMEOUT_S = 600.0
+LOCK_TIMEOUT_S = 660.0
+_TRIES = 3
+_PLAIN_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:/[A-Za-z0-9_][A-Za-z0-9_-]*)*")
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """What was made. `branch` may have got a suffix; `base_commit` is where it starts (None if it was
+    made again from its own branch); `lost` is a sentence for people when earlier work is gone."""
+
+    path: Path
+    branch: str
+    base_commit: str | None
+    head_commit: str
+    lost: str | None = None
+
+
+@dataclass(frozen=True)
+class Removal:
+    """`patch`: where the work was saved. `quarantined`: where the directory is when it wasn't deleted,
+    since a patch could not have held everything."""
+
+    patch: Path | None = None
+    quarantined: Path | None = None
+
+
+def worktrees_dir(data_dir: Path) -> Path:
+    return data_dir / "worktrees"
+
+
+@contextlib.contextmanager
+def repository_lock(data_dir: Path, common_dir: Path) -> Iterator[None]:
+    """One at a time per repository, over all processes of the host: git's own locks fail instead of
+    waiting (of 20 worktrees made at once 9 failed)."""
+    folder = data_dir / "locks"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(os.fsencode(os.path.realpath(common_dir))).hexdigest()[:32]
+    try:
+        with flock(folder / f"repository-{name}", timeout=LOCK_TIMEOUT_S):
+            yield
+    except TimeoutError as problem:
+        raise HostError(
+            "Another worktree of this repository has been in the making for eleven minutes."
+            " Try again later.",
+            code="repository_busy",
+        ) from problem
+
+
+def create(
+    repo: Path,
+    path: Path,
+    *,
+    branch: str,
+    base: str | None,
+    owns_branch: bool,
+    data_dir: Path,
+) -> Worktree:
+    """Make `path`, directly below the worktrees directory, a worktree of `repo`.
+
+    `owns_branch`: the branch is recorded as this card's; if it exists, the worktree is made again from
+    it. Otherwise an existing branch is never touched: the name gets `-2`, `-3`, …. `base` is a branch, a
+    commit or None for HEAD. Directory metadata that git kept for a deleted `path` is healed.
+    """
+    _require_ours(path, data_dir)
+    info = git.inspect(repo)
+    if not info.is_git or info.common_dir is None:
+        raise GitFailed(f"{repo} is not a git repository.", code="not_git")
+    if info.bare:
+        raise GitFailed(
+            f"{repo} is a bare repository. Use a clone that has a working tree.", code="path_bare"
+        )
+    if not info.has_commits and not (base and git.resolve(repo, base)):
+        raise GitFailed(
+            "The repository has no commits yet, so there is nothing to start from. Make the first"
+            " commit, then start again.",
+            code="no_commits",
+        )
+    _require_branch_name(repo, branch)
+    if path.exists() or path.is_symlink():
+        raise GitFailed(
+            f"The directory {path.name} exists already in the worktrees directory and is not this"
+            " card's. Move it away.",
+            code="path_exists",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with repository_lock(data_dir, info.common_dir):
+        return _create_locked(repo, info.common_dir, path, branch, base, owns_branch=owns_branch)
+
+
+def _create_locked(
+    repo: Path, common_dir: Path, path: Path, branch: str, base: str | None, *, owns_branch: bool
+) -> Worktree:
+    dirs = locate(repo) or GitDirs(common_dir, common_dir)
+    # Remote: a partial clone fetches what it lacks at checkout.
+    env = environment(overrides=filters_off(repo, dirs), remote=True)
+    last: GitFailed | None = None
+    for attempt in range(_TRIES):
+        forget(common_dir, path)
+        taken = _branches_like(repo, branch)
+        again = owns_branch and branch in taken
+        lost = None
+        start: str | None = None
+        name = branch
+        if not again:
+            start = _start(repo, base)
+            name = branch if branch not in taken else _free_name(branch, taken)
+            if owns_branch:
+                lost = f"The branch {branch} is gone; the work starts again from {base or 'HEAD'}."
+        target = [str(path), name] if again else ["-b", name, str(path), str(start)]
+        add = ["worktree", "add", "--quiet", "--lock", *([] if again else ["--no-track"])]
+        try:
+            run([*add, *target], cwd=repo, env=env, timeout=CHECKOUT_TIMEOUT_S)
+        except GitFailed as problem:
+            last = _explained(problem, name)
+            if path.exists():
+                delete_tree(path)
+            forget(common_dir, path)
+            if not again and "already exists" not in last.detail:
+                _drop_new_branch(repo, name, start)
+            if last.code != "git_failed":
+                break
+            time.sleep(0.05 * (attempt + 1))
+            continue
+        head = start or run(["rev-parse", "HEAD"], cwd=path).decode().strip()
+        return Worktree(path, name, start, head, lost)
+    assert last is not None
+    raise last
+
+
+def _start(repo: Path, base: str | None) -> str:
+    found = git.resolve(repo, base or "HEAD")
+    if found is None:
+        raise GitFailed(
+            f"The base branch {base} does not exist in the repository. Choose another one in the"
+            " project's settings.",
+            code="base_missing",
+        )
+    return found
+
+
+def _require_branch_name(repo: Path, branch: str) -> None:
+    if _PLAIN_BRANCH.fullmatch(branch) and not branch.endswith(".lock"):
+        return
+    try:
+        run(["check-ref-format", "--branch", branch], cwd=repo, accept=(0,))
+    except (GitFailed, ValueError) as problem:
+        raise GitFailed(
+            f"“{branch}” can't be the name of a branch. Change the project's template for branches.",
+            code="branch_invalid",
+        ) from problem
+
+
+def _branches_like(repo: Path, branch: str) -> set[str]:
+    """Names that are taken, among them the branch's own and those with a suffix."""
+    parent, _, _ = branch.rpartition("/")
+    pattern = f"refs/heads/{parent}/" if parent else "refs/heads/"
+    listed = run(["for-each-ref", "--format=%(refname)", pattern], cwd=repo)
+    return {os.fsdecode(line).removeprefix("refs/heads/") for line in listed.splitlines()}
+
+
+def _free_name(branch: str, taken: set[str]) -> str:
+    number = 2
+    while f"{branch}-{number}" in taken:
+        number += 1
+    return f"{branch}-{number}"
+
+
+def _drop_new_branch(repo: Path, name: str, start: str | None) -> None:
+    """Take back a branch that a failed attempt made; only while it still is where it was made."""
+    if start is not None:
+        with contextlib.suppress(GitFailed):
+            run(["update-ref", "-d", f"refs/heads/{name}", start], cwd=repo)
+
+
+def _explained(problem: GitFailed, branch: str) -> GitFailed:
+    detail = problem.detail
+    if "already checked out" in detail or "already used by worktree" in detail:
+        return GitFailed(
+            f"The branch {branch} is checked out somewhere else. Check out another one there, then"
+            " start again.",
+            code="branch_in_use",
+            detail=detail,
+        )
+    if "cannot create" in detail and "exists" in detail:
+        return GitFailed(
+            f"A branch {branch} can't be made: another branch's name is a part of it, or it a part"
+            " of another's. Change the project's template for branches, or rename that branch.",
+            code="branch_conflict",
+            detail=detail,
+        )
+    if "No space left" in detail:
+        return GitFailed(
+            "The disk is full, so no worktree can be made. Free some space.",
+            code="disk_full",
+            detail=detail,
+        )
+    return problem
+
+
+def remove(
+    repo: Path,
+    path: Path,
+    *,
+    base: str | None,
+    force: bool,
+    patch_dir: Path,
+    data_dir: Path,
+) -> Removal:
+    """Remove a worktree, keep its branch. The run's processes must have been swept.
+
+    Without `force`: WorktreeDirty when something in it is uncommitted or isn't in `base` (a branch or
+    commit; None: nothing counts as merged). With it, that work is first saved as
+    `<patch_dir>/<name>-<time>.patch`; what no patch can hold makes the directory go to quarantine.
+    A directory that is gone already is only forgotten. Can be repeated after any interruption.
+    """
+    _require_ours(path, data_dir)
+    common_dir = git.inspect(repo).common_dir if repo.is_dir() else None
+    result = Removal()
+    if path.exists() or path.is_symlink():
+        reason, sentence = _unsaved(path, common_dir, base)
+        if reason and not force:
+            raise WorktreeDirty(sentence, reason=reason)
+        if reason:
+            result = _save(path, reason, base, patch_dir, data_dir)
+        if result.quarantined is None:
+            delete_tree(path)
+    if common_dir is not None:
+        with repository_lock(data_dir, common_dir):
+            forget(common_dir, path)
+    return result
+
+
+def _unsaved(path: Path, common_dir: Path | None, base: str | None) -> tuple[str, str]:
+    """Why removal would lose work: a reason and a sentence, empty if it would not."""
+    unreadable = (
+        "unreadable",
+        f"What is in the worktree {path.name} can't be told, because its git data is missing or"
+        " damaged. Look at it, or remove it by force: the directory is then kept in quarantine.",
+    )
+    if common_dir is None or not belongs(path, common_dir):
+        return unreadable
+    try:
+        if git.is_dirty(path):
+            return (
+                "uncommitted",
+                f"The worktree {path.name} has changes that are not committed. Commit them, or remove"
+                " it by force: a patch is then saved.",
+            )
+        known = base and git.resolve(path, base)
+        if not known or git.is_unmerged(path, known):
+            return (
+                "unmerged",
+                f"The worktree {path.name} has commits that are not in {base or 'any known base'}."
+                " Merge them, or remove it by force: the branch stays and a patch is saved.",
+            )
+    except GitFailed:
+        return unreadable
+    return "", ""
+
+
+def _save(path: Path, reason: str, base: str | None, patch_dir: Path, data_dir: Path) -> Removal:
+    """Put into a patch what deletion would lose, or, where that can't be, the directory aside."""
+    patch = patch_dir / f"{path.name}-{moment()}.patch"
+    patch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        if reason == "unreadable" or git.nested_repositories(path):
+            return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
+        start = (base and git.resolve(path, base)) or git.resolve(path, "HEAD")
+        if start is None:
+            return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
+        draft = patch.with_suffix(".part")
+        with draft.open("wb") as file:
+            git.write_patch(path, start, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(patch)
+    except GitFailed:
+        return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
+    return Removal(patch=patch)
+
+
+def _require_ours(path: Path, data_dir: Path) -> None:
+    ours = os.path.realpath(worktrees_dir(data_dir))
+    if (
+        not path.is_absolute()
+        or path.name in ("", ".", "..")
+        or os.path.realpath(path.parent) != ours
+    ):
+        raise PathRefused(
+            f"{path} is not directly below the worktrees directory, so it is left alone.",
+            code="path_outside",
+        )
