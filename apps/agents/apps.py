@@ -4,3 +4,12 @@ from django.apps import AppConfig
 class AgentsConfig(AppConfig):
     name = "apps.agents"
     label = "agents"
+
+    def ready(self) -> None:
+        from apps.agents import listeners  # noqa: F401
+        from apps.agents.attempts import AgentKind
+        from apps.cards import worktrees
+        from apps.runs import kinds
+
+        kinds.register(AgentKind())
+        kinds.register_due(worktrees.remove_due)

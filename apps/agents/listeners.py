@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.agents import sessions
 from apps.boards.models import ColumnType
-from apps.cards import starting
+from apps.cards import deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
 from apps.events.bus import listen
@@ -30,3 +30,14 @@ def moved(event: CardMoved) -> None:
 def start(card: Card, by: int | None) -> None:
     """A deferred card that stands in an active column was activated, or its last blocker was completed."""
     sessions.card_entered_active(card, by=by)
+
+
+@starting.on_stop
+def stop(card: Card) -> None:
+    sessions.card_left_active(card.pk)
+
+
+@deleting.on_delete
+def deleted(card_ids: list[int]) -> None:
+    """The sessions go with their cards; a worker that runs one finds its row gone and ends the processes."""
+    sessions.ring()

@@ -52,19 +52,21 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         )
     if in_place(project):
         return Place(repository)
-    row = Worktree.objects.filter(card_id=card.pk).first()
-    if row is not None and row.state == Worktree.State.READY and worktrees.is_valid(Path(row.path)):
-        worktrees.clear_stale_locks(Path(row.path))
-        return Place(Path(row.path))
-    lost = row is not None and row.state == Worktree.State.READY
-    if row is None:
-        row = _new_row(card, host_id)
-    Worktree.objects.filter(pk=row.pk).update(state=Worktree.State.CREATING, session_wire_id=run)
+    row = Worktree.objects.filter(card_id=card.pk).first() or _new_row(card, host_id)
+    path = Path(row.path)
+    Worktree.objects.filter(pk=row.pk).update(session_wire_id=run)
+    if row.state == Worktree.State.READY and worktrees.valid(path, repository):
+        worktrees.clear_stale_locks(path)
+        return Place(path)
+    lost = row.state == Worktree.State.READY
+    Worktree.objects.filter(pk=row.pk).update(state=Worktree.State.CREATING)
+    if path.exists():
+        _remove(row, force=True)
     made = worktrees.create(
         repository,
-        Path(row.path),
+        path,
         branch=row.branch or _branch_name(card),
-        base=row.base_ref,
+        base=_start(row),
         owns_branch=row.owns_branch,
         data_dir=Path(settings.DATA_DIR),
     )
@@ -74,27 +76,35 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
             branch=made.branch,
             owns_branch=True,
             base_commit=row.base_commit or made.base_commit,
-            base_ref=row.base_ref or made.base_ref,
         )
         Card.objects.filter(pk=card.pk).update(branch=made.branch)
-    notice = None
-    if lost:
-        notice = (
-            "The card's worktree was missing and was made again from its branch"
-            f" {made.branch}; changes that were not committed are lost."
-        )
-    return Place(Path(row.path), notice)
+    return Place(path, _notice(made) if lost else None)
+
+
+def _notice(made: worktrees.Worktree) -> str:
+    return made.lost or (
+        f"The card's worktree was missing and was made again from its branch {made.branch};"
+        " changes that were not committed are lost."
+    )
 
 
 def _new_row(card: Card, host_id: str) -> Worktree:
+    repository = Path(card.project.path)
     return Worktree.objects.create(
         card_id=card.pk,
         project_id=card.project_id,
         host_id=host_id,
         repository=card.project.path,
         path=str(directory(card.pk)),
-        base_ref=card.project.base_branch,
+        base_ref=card.project.base_branch or git.inspect(repository).head_branch,
     )
+
+
+def _start(row: Worktree) -> str | None:
+    """Where a first worktree starts: the base, or its upstream where that is ahead and answers."""
+    if row.base_ref is None or row.owns_branch:
+        return row.base_ref or row.base_commit
+    return git.fetch_base(Path(row.repository), row.base_ref) or row.base_ref
 
 
 def _branch_name(card: Card) -> str:
@@ -115,13 +125,10 @@ def deletion_obstacle(card: Card) -> tuple[str, str] | None:
     row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
     if row is None or not Path(row.path).is_dir():
         return None
-    reason = worktrees.unsaved_work(Path(row.path), base=row.base_ref, base_commit=row.base_commit)
-    if reason is None:
-        return None
-    return (
-        "worktree_dirty",
-        f"The card's worktree has {reason}. Delete with force=true to save it as a patch and go on.",
+    lost = worktrees.unsaved_work(
+        Path(row.repository), Path(row.path), row.base_ref or row.base_commit
     )
+    return None if lost is None else ("worktree_dirty", lost)
 
 
 def remove_due(host_id: str) -> None:
@@ -133,16 +140,19 @@ def remove_due(host_id: str) -> None:
         if row.session_wire_id and processes.sweep_run(host_id, row.session_wire_id):
             continue
         try:
-            worktrees.remove(
-                Path(row.repository),
-                Path(row.path),
-                force=row.forced,
-                patch_dir=Path(settings.DATA_DIR) / "patches",
-                name=public_id("card", row.card_id),
-                base_commit=row.base_commit,
-                data_dir=Path(settings.DATA_DIR),
-            )
+            _remove(row, force=row.forced)
         except HostError as error:
             logger.warning("worktree of card %s stays: %s", row.card_id, error)
             continue
         row.delete()
+
+
+def _remove(row: Worktree, *, force: bool) -> worktrees.Removal:
+    return worktrees.remove(
+        Path(row.repository),
+        Path(row.path),
+        base=row.base_ref or row.base_commit,
+        force=force,
+        patch_dir=Path(settings.DATA_DIR) / "patches",
+        data_dir=Path(settings.DATA_DIR),
+    )

@@ -29,7 +29,16 @@ from apps.host.worktree_metadata import (
     valid,
 )
 
-__all__ = ["Removal", "Worktree", "clear_stale_locks", "create", "quarantine", "remove", "valid"]
+__all__ = [
+    "Removal",
+    "Worktree",
+    "clear_stale_locks",
+    "create",
+    "quarantine",
+    "remove",
+    "unsaved_work",
+    "valid",
+]
 
 CHECKOUT_TIMEOUT_S = 600.0
 LOCK_TIMEOUT_S = 660.0
@@ -262,6 +271,12 @@ def remove(
         with repository_lock(data_dir, common_dir):
             forget(common_dir, path)
     return result
+
+
+def unsaved_work(repo: Path, path: Path, base: str | None) -> str | None:
+    """A sentence that says what removing the worktree would lose, or None; `base` as in `remove`."""
+    common_dir = git.inspect(repo).common_dir if repo.is_dir() else None
+    return _unsaved(path, common_dir, base)[1] or None
 
 
 def _unsaved(path: Path, common_dir: Path | None, base: str | None) -> tuple[str, str]:

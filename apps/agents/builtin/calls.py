@@ -12,6 +12,7 @@ from acp import RequestError
 from pydantic import BaseModel, ValidationError
 
 from apps.agents.builtin.client import SessionClient
+from apps.agents.builtin.mcp import McpArguments, McpServers
 from apps.agents.builtin.prompts import plan_file
 from apps.agents.builtin.store import Session
 from apps.agents.builtin.tools import (
@@ -63,10 +64,13 @@ def _one_line(text: str, most: int = 100) -> str:
 class ToolRunner:
     """Runs the tool calls of one session, one after the other."""
 
-    def __init__(self, session: Session, bench: Workbench, client: SessionClient) -> None:
+    def __init__(
+        self, session: Session, bench: Workbench, client: SessionClient, servers: McpServers
+    ) -> None:
         self._session = session
         self._bench = bench
         self._client = client
+        self._servers = servers
 
     async def run(self, call_id: str, name: str, raw: str | dict[str, Any] | None) -> Answer:
         """Run a call and show it to the client from start to end.
@@ -74,7 +78,7 @@ class ToolRunner:
         A cancelled call is shown as failed before the cancellation goes on.
         """
         arguments = parse_arguments(raw)
-        tool = TOOLS.get(name)
+        tool = TOOLS.get(name) or self._foreign(name)
         started = False
         shown = Description(name)
         try:
@@ -111,7 +115,8 @@ class ToolRunner:
         return answer
 
     def _order(self, tool: Tool | None, name: str, arguments: Any) -> BaseModel:
-        names = [one.name for one in offered(self._session.mode)]
+        mode = self._session.mode
+        names = [one.name for one in (*offered(mode), *self._servers.offered(mode))]
         if tool is None or name not in names:
             why = "is not available in plan mode" if tool else "does not exist"
             raise ToolFailureError(f"The tool {name} {why}. Available: {', '.join(names)}.")
@@ -123,6 +128,12 @@ class ToolRunner:
                 for fault in problem.errors()
             )
             raise ToolFailureError(f"The arguments of {name} are not valid: {faults}.") from None
+
+    def _foreign(self, name: str) -> Tool | None:
+        """A tool of an MCP server."""
+        if found := self._servers.tools.get(name):
+            return Tool(name, McpArguments, "other", changes=not found.reads_only)
+        return None
 
     def _asks(self, tool: Tool) -> bool:
         session = self._session
@@ -163,6 +174,9 @@ class ToolRunner:
                 return Description(_one_line(order.questions[0].question))
             case ExitPlanMode():
                 return Description("Approve the plan", text=self._plan(order))
+            case McpArguments():
+                found = self._servers.tools[tool.name]
+                return Description(f"{found.server.name}: {found.remote}")
         return Description(tool.name)
 
     def _plan(self, order: ExitPlanMode) -> str:
@@ -201,6 +215,8 @@ class ToolRunner:
             if verdict == "always":
                 self._session.allowed.add(tool.name)
             await self._client.tool_running(call_id)
+        if isinstance(order, McpArguments):
+            return Answer(await self._servers.call(tool.name, order.model_dump()))
         return Answer(await self._do(call_id, order))
 
     async def _do(self, call_id: str, order: BaseModel) -> str:

@@ -67,6 +67,18 @@ class SessionClient:
         if chunk:
             await self.update(acp.update_agent_thought_text(chunk))
 
+    async def commands(self, commands: dict[str, str]) -> None:
+        """The slash commands on offer, with a sentence each."""
+        await self.update(
+            schema.AvailableCommandsUpdate(
+                session_update="available_commands_update",
+                available_commands=[
+                    schema.AvailableCommand(name=name, description=sentence)
+                    for name, sentence in commands.items()
+                ],
+            )
+        )
+
     async def mode(self, mode: str) -> None:
         await self.update(
             schema.CurrentModeUpdate(session_update="current_mode_update", current_mode_id=mode)

@@ -18,6 +18,7 @@ from acp import RequestError, schema
 
 from apps.agents.builtin.client import SessionClient
 from apps.agents.builtin.credentials import SetupError, choose
+from apps.agents.builtin.memory import COMPACT
 from apps.agents.builtin.provider import ProviderError, build_model
 from apps.agents.builtin.replay import replay
 from apps.agents.builtin.store import (
@@ -41,6 +42,8 @@ _MODES = [
         id="plan", name="Plan", description="Reads only, until its plan is approved"
     ),
 ]
+# Clients drop updates of a session whose id they have not been told yet.
+_ANSWER_FIRST = 0.05
 _AUTH_REQUIRED = -32000
 _INVALID_REQUEST = -32600
 _INVALID_PARAMS = -32602
@@ -71,6 +74,7 @@ class BuiltinAgent:
         self._sessions: dict[str, Session] = {}
         self._running: dict[str, asyncio.Task[Any]] = {}
         self._model: asyncio.Task[Model] | None = None
+        self._announcements: set[asyncio.Task[None]] = set()
 
     def on_connect(self, conn: Any) -> None:
         self._connection = conn
@@ -118,7 +122,22 @@ class BuiltinAgent:
         self._load_model()
         session = self._store.create(_directory(cwd))
         self._sessions[session.id] = session
+        self._announce(session.id)
         return schema.NewSessionResponse(session_id=session.id, modes=_modes(session))
+
+    def _announce(self, session_id: str) -> None:
+        """Name the slash commands once the answer that opens the session is on its way."""
+
+        async def tell() -> None:
+            await asyncio.sleep(_ANSWER_FIRST)
+            with contextlib.suppress(ConnectionError):
+                await self._client(session_id).commands(
+                    {COMPACT: "Replace the conversation by a summary to make room"}
+                )
+
+        task = asyncio.create_task(tell())
+        self._announcements.add(task)
+        task.add_done_callback(self._announcements.discard)
 
     async def _open(self, session_id: str, cwd: str) -> Session:
         loading = self._load_model()
@@ -133,6 +152,7 @@ class BuiltinAgent:
             except UnreadableSessionError as problem:
                 raise RequestError(_INTERNAL, str(problem)) from problem
         session.cwd = _directory(cwd)
+        self._announce(session_id)
         return self._sessions.setdefault(session_id, session)
 
     @staticmethod

@@ -12,6 +12,8 @@ from acp.schema import Usage
 
 from apps.agents.builtin.calls import Answer, ToolRunner
 from apps.agents.builtin.client import SessionClient
+from apps.agents.builtin.mcp import McpServers
+from apps.agents.builtin.memory import COMPACT, FULL, SUMMARY_ORDER, forget_results, summarised
 from apps.agents.builtin.prompts import instructions
 from apps.agents.builtin.provider import Conversation, ProviderError, Request, context_size
 from apps.agents.builtin.store import Session, SessionStore
@@ -55,10 +57,10 @@ def most_requests() -> int:
         return _MOST_REQUESTS
 
 
-def _definitions(session: Session) -> list[ToolDefinition]:
+def _definitions(session: Session, servers: McpServers) -> list[ToolDefinition]:
     from pydantic_ai.tools import ToolDefinition
 
-    return [
+    own = [
         ToolDefinition(
             name=tool.name,
             description=description(tool),
@@ -67,24 +69,44 @@ def _definitions(session: Session) -> list[ToolDefinition]:
         )
         for tool in offered(session.mode)
     ]
+    foreign = [
+        ToolDefinition(
+            name=tool.name,
+            description=tool.description,
+            parameters_json_schema=tool.schema,
+            strict=False,
+        )
+        for tool in servers.offered(session.mode)
+    ]
+    return own + foreign
 
 
 class Turn:
     """Works on one prompt of a session and saves the session after each step."""
 
     def __init__(
-        self, session: Session, store: SessionStore, client: SessionClient, model: Model
+        self,
+        session: Session,
+        store: SessionStore,
+        client: SessionClient,
+        model: Model,
+        servers: McpServers,
     ) -> None:
         self._session = session
         self._store = store
         self._client = client
         self._conversation = Conversation(model)
         self._bench = Workbench(session)
-        self._runner = ToolRunner(session, self._bench, client)
+        self._servers = servers
+        self._runner = ToolRunner(session, self._bench, client, servers)
         self.spent = Spent()
 
     async def run(self, prompt: list[Any]) -> StopReason:
         """Raises ProviderError when the model cannot be asked; the prompt stays in the history."""
+        if prompt == [f"/{COMPACT}"]:
+            return await self._compact()
+        for complaint in await self._servers.open():
+            await self._client.thought(complaint + "\n")
         self._begin(prompt)
         self._store.save(self._session)
         try:
@@ -115,13 +137,40 @@ class Turn:
             words = " ".join(item for item in prompt if isinstance(item, str)).split()
             self._session.title = " ".join(words)[:80] or None
 
+    async def _compact(self) -> StopReason:
+        """Put a summary in the place of the history. When that fails, the history stays."""
+        from pydantic_ai.messages import ModelRequest, UserPromptPart
+
+        if not self._session.messages:
+            await self._client.text("There is nothing to summarise yet.")
+            return "end_turn"
+        order = ModelRequest(parts=[UserPromptPart(content=SUMMARY_ORDER)])
+        request = Request([*self._session.messages, order], self._instructions(), [])
+        response = await self._ask_once(request)
+        if response.text and response.text.strip():
+            self._session.messages = summarised(response.text)
+            self._store.save(self._session)
+        return _stop_reason(response)
+
+    def _instructions(self) -> str:
+        return instructions(self._bench.jail, self._session.mode, self._session.id)
+
     async def _ask(self) -> ModelResponse:
+        messages = self._session.messages
+        try:
+            return await self._ask_once(self._request())
+        except ProviderError as problem:
+            if problem.failure.kind != "context_window" or not forget_results(
+                messages, in_need=True
+            ):
+                raise
+            return await self._ask_once(self._request())
+
+    def _request(self) -> Request:
         session = self._session
-        request = Request(
-            session.messages,
-            instructions(self._bench.jail, session.mode, session.id),
-            _definitions(session),
-        )
+        return Request(session.messages, self._instructions(), _definitions(session, self._servers))
+
+    async def _ask_once(self, request: Request) -> ModelResponse:
         try:
             return await self._conversation.ask(request, self._client)
         except asyncio.CancelledError:
@@ -151,11 +200,11 @@ class Turn:
             return
         with contextlib.suppress(LookupError, ValueError, AssertionError):
             self._session.cost += float(response.cost().total_price)
-        await self._client.usage(
-            used.input_tokens + used.output_tokens,
-            context_size(self._conversation.model),
-            self._session.cost or None,
-        )
+        context = used.input_tokens + used.output_tokens
+        size = context_size(self._conversation.model)
+        if context > FULL * size:
+            forget_results(self._session.messages)
+        await self._client.usage(context, size, self._session.cost or None)
 
     def _keep(self, response: ModelResponse) -> list[ToolCallPart]:
         """Add the answer to the history; answers with the calls to run."""
