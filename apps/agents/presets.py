@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,11 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
     unknown = set(table) - known - set(_SECONDS)
     if unknown:
         raise wrong(f"has unknown keys: {', '.join(sorted(unknown))}")
-    made = Preset(
+    seconds = {key: table[key] for key in _SECONDS if key in table}
+    for key, value in seconds.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise wrong(f"{key} must be a positive number")
+    return Preset(
         id=name,
         name=str(table.get("name", name)),
         command=tuple(command),
@@ -123,10 +127,5 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
         environment={str(k): str(v) for k, v in table.get("environment", {}).items()},
         modes={str(k): str(v) for k, v in table.get("modes", {}).items()},
         model_variable=table.get("model_variable"),
+        **seconds,
     )
-    for key in _SECONDS:
-        if key in table:
-            if not isinstance(table[key], int | float) or table[key] <= 0:
-                raise wrong(f"{key} must be a positive number")
-            made = replace(made, **{key: float(table[key])})
-    return made

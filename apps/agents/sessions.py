@@ -159,7 +159,7 @@ def cancel(card: Card) -> None:
 
 
 @bus.atomically
-def post_message(card: Card, content: str, *, by: int) -> AgentMessage:
+def post_message(card: Card, content: str, *, by: int | None) -> AgentMessage:
     """Queue a follow-up: for the next turn while the agent works, else it takes the session up again.
 
     The row is locked, so a message that arrives as the turn ends is either seen by the end of the turn or

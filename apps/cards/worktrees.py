@@ -48,7 +48,8 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
     repository = Path(project.path)
     if not repository.is_dir():
         raise HostError(
-            "project_path_missing", f"The project's directory {repository} is not there any more."
+            f"The project's directory {repository} is not there any more.",
+            code="project_path_missing",
         )
     if in_place(project):
         return Place(repository)

@@ -41,11 +41,12 @@ class Agent:
         self.session_id = ""
         self.capabilities: dict[str, Any] = {}
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        assert process.stdin and process.stdout and process.stderr  # spawned with three pipes
         self.transport = AgentTransport(
             process.stdin, process.stdout, on_update=transcript.update, room=feed.room
         )
         self.connection = Connection(self._answer, self.transport)
-        self._stderr_task = asyncio.create_task(self._read_stderr())
+        self._stderr_task = asyncio.create_task(self._read_stderr(process.stderr))
 
     @classmethod
     async def start(
@@ -216,10 +217,10 @@ class Agent:
             self.preset.name, returncode, self.transcript.secrets.mask(said), starting=starting
         )
 
-    async def _read_stderr(self) -> None:
+    async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
         """Keep the last lines; whatever the length of a line, memory stays bounded."""
         rest = b""
-        while chunk := await self.process.stderr.read(1 << 14):
+        while chunk := await stderr.read(1 << 14):
             *lines, rest = (rest + chunk).split(b"\n")
             self.stderr.extend(line[-2_000:].decode(errors="replace") for line in lines)
             rest = rest[-2_000:]

@@ -21,11 +21,8 @@ def tail(lines: Iterable[str], limit: int = 600) -> str:
 
 
 def died(name: str, returncode: int | None, stderr: str, *, starting: bool) -> Failed:
-    how = (
-        f"was killed by signal {-returncode}"
-        if (returncode or 0) < 0
-        else f"ended with exit code {returncode}"
-    )
+    code = returncode or 0
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {returncode}"
     when = "before it was ready" if starting else "in the middle of its work"
     last = f" Its last words: {stderr}" if stderr else " It said nothing."
     hint = (
