@@ -41,7 +41,10 @@ class Agent:
         self.session_id = ""
         self.capabilities: dict[str, Any] = {}
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        assert process.stdin and process.stdout and process.stderr  # spawned with three pipes
+        # Spawned with three pipes.
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self.transport = AgentTransport(
             process.stdin, process.stdout, on_update=transcript.update, room=feed.room
         )
