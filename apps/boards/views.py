@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.boards import services
+from apps.boards.models import Board, Column
+from apps.boards.serializers import (
+    CreateBoardInput,
+    CreateColumnInput,
+    UpdateBoardInput,
+    UpdateColumnInput,
+    board_shape,
+    column_shape,
+)
+from apps.common.envelope import dumps
+from apps.common.errors import Invalid, NotFound
+from apps.common.ids import BadId, parse_id
+from apps.common.serializers import checked
+from apps.projects import conditional
+from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
+
+
+class BoardViewSet(ProjectScopedViewSet):
+    roles = {
+        "list": Role.MEMBER,
+        "create": Role.MEMBER,
+        "partial_update": Role.MEMBER,
+        "destroy": Role.MEMBER,
+    }
+
+    def board(self) -> Board:
+        found = Board.objects.filter(project=self.project, pk=self.kwargs["board_id"]).first()
+        if found is None:
+            raise nothing_here()
+        return found
+
+    def list(self, request: Request, **kwargs: Any) -> HttpResponse:
+        etag = conditional.etag_of(self.membership)
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        boards = Board.objects.filter(project=self.project).order_by("position", "pk")
+        return conditional.json_response(dumps({"data": [board_shape(b) for b in boards]}), etag)
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(CreateBoardInput, request.data)
+        if body.get("template_id") is not None:
+            raise NotFound("There is no such board template.")
+        board = services.create_board(self.project.pk, name=body["name"], by=self.user.pk)
+        return Response(board_shape(board), status=201)
+
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        board = self.board()
+        body = checked(UpdateBoardInput, request.data)
+        if "name" in body:
+            board = services.rename_board(board, name=body["name"], by=self.user.pk)
+        return Response(board_shape(board))
+
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        services.delete_board(self.board(), by=self.user.pk)
+        return Response(status=204)
+
+
+def board_filter(request: Request) -> int | None:
+    """`?boardId=`; a board of somebody else's simply matches nothing."""
+    given = request.query_params.get("boardId")
+    if not given:
+        return None
+    try:
+        return parse_id("board", given)
+    except BadId as error:
+        raise Invalid(f"boardId: {error}") from None
+
+
+class ColumnViewSet(ProjectScopedViewSet):
+    roles = {
+        "list": Role.MEMBER,
+        "create": Role.MEMBER,
+        "partial_update": Role.MEMBER,
+        "destroy": Role.MEMBER,
+    }
+
+    def column(self) -> Column:
+        found = Column.objects.filter(project=self.project, pk=self.kwargs["column_id"]).first()
+        if found is None:
+            raise nothing_here()
+        return found
+
+    def list(self, request: Request, **kwargs: Any) -> HttpResponse:
+        board_id = board_filter(request)
+        etag = conditional.etag_of(self.membership, board_id)
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        columns = Column.objects.filter(project=self.project)
+        if board_id is not None:
+            columns = columns.filter(board_id=board_id)
+        ordered = columns.order_by("board__position", "board_id", "position", "pk")
+        return conditional.json_response(
+            dumps({"data": [column_shape(column) for column in ordered]}), etag
+        )
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(CreateColumnInput, request.data)
+        board = Board.objects.filter(project=self.project, pk=body.pop("board_id")).first()
+        if board is None:
+            raise NotFound("There is no such board in this project.")
+        column = services.create_column(board, **body, by=self.user.pk)
+        return Response(column_shape(column), status=201)
+
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        column = self.column()
+        body = checked(UpdateColumnInput, request.data)
+        column = services.update_column(column, **body, by=self.user.pk)
+        return Response(column_shape(column))
+
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        services.delete_column(self.column(), by=self.user.pk)
+        return Response(status=204)

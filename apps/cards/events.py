@@ -1,0 +1,74 @@
+"""Every event carries the card as lists show it, less what depends on who looks.
+
+Whoever keeps a copy of the board applies them in order: `card.created` puts the card at its position,
+`card.moved` takes it out of `fromColumnId` and puts it in, `card.deleted` takes it out; the cards behind it
+close up or make room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from apps.cards.models import Card
+from apps.cards.rows import row_of
+from apps.cards.serializers import card_summary
+from apps.common.ids import public_id
+from apps.events.bus import ProjectEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardCreated(ProjectEvent):
+    """`starts` says that it stands in an active column, where its agent begins."""
+
+    type: ClassVar[str] = "card.created"
+    card: Card
+    by: int | None
+    starts: bool
+
+    def data(self) -> dict[str, Any]:
+        return card_summary(row_of(self.card.pk))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardUpdated(ProjectEvent):
+    type: ClassVar[str] = "card.updated"
+    card_id: int
+
+    def data(self) -> dict[str, Any]:
+        return card_summary(row_of(self.card_id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardMoved(ProjectEvent):
+    """`entered` is False for a new place in the same column, which neither starts nor stops anything."""
+
+    type: ClassVar[str] = "card.moved"
+    card: Card
+    from_column_id: int
+    from_column_type: str
+    entered: bool
+    by: int | None
+    defer: bool
+
+    def data(self) -> dict[str, Any]:
+        return {
+            **card_summary(row_of(self.card.pk)),
+            "fromColumnId": public_id("column", self.from_column_id),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardDeleted(ProjectEvent):
+    type: ClassVar[str] = "card.deleted"
+    card_id: int
+    column_id: int
+    board_id: int
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "id": public_id("card", self.card_id),
+            "columnId": public_id("column", self.column_id),
+            "boardId": public_id("board", self.board_id),
+            "projectId": public_id("project", self.project_id),
+        }

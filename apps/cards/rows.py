@@ -1,0 +1,122 @@
+"""Cards as lists and events show them: one statement for one card, a board or a whole project.
+
+Written out, and read without the ORM, because it is asked for by every list, every change and every event.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import connection
+
+
+class CardRow(NamedTuple):
+    """Times are UTC, with or without saying so. `blockers` are ids, comma separated."""
+
+    id: int
+    project_id: int
+    board_id: int
+    column_id: int
+    position: int
+    title: str
+    labels: str
+    auto_mode: bool
+    pending_approval: bool
+    permission_mode: str | None
+    credential_id: int | None
+    deferred_code: str | None
+    deferred_message: str | None
+    agent_status: str | None
+    branch: str | None
+    external_id: str | None
+    completed_at: datetime | None
+    created_by: int | None
+    created_at: datetime
+    updated_at: datetime
+    blockers: str | None
+    noted_seq: int
+    noted_by: int | None
+
+
+_BLOCKERS = {
+    "sqlite": "group_concat(d.blocker_id)",
+    "postgresql": "string_agg(d.blocker_id::text, ',')",
+}
+
+_SELECT = """
+    SELECT c.id, c.project_id, col.board_id, c.column_id, c.position, c.title, c.labels,
+           c.auto_mode, c.pending_approval, c.permission_mode, c.credential_id,
+           c.deferred_code, c.deferred_message, c.agent_status, c.branch, c.external_id,
+           c.completed_at, c.created_by_id, c.created_at, c.updated_at,
+           (SELECT {blockers} FROM cards_dependency d WHERE d.card_id = c.id),
+           c.noted_seq, c.noted_by{more}
+    FROM cards_card c
+    JOIN boards_column col ON col.id = c.column_id
+"""
+
+
+def _select(more: str = "") -> str:
+    return _SELECT.format(blockers=_BLOCKERS[connection.vendor], more=more)
+
+
+def row_of(card_id: int) -> CardRow:
+    """The card as it is in this transaction; it must exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_select()} WHERE c.id = %s", [card_id])
+        return CardRow._make(cursor.fetchone())
+
+
+class CardDetailRow(NamedTuple):
+    row: CardRow
+    prompt: str
+    column_name: str
+    # How far the person who asks has read it.
+    read_seq: int
+
+
+def detail_row(card_id: int, *, project_id: int, user_id: int) -> CardDetailRow | None:
+    """None unless the card is in that project."""
+    more = """, c.prompt, col.name,
+        (SELECT r.seq FROM cards_cardread r WHERE r.card_id = c.id AND r.user_id = %s)"""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_select(more)} WHERE c.id = %s AND c.project_id = %s",
+            [user_id, card_id, project_id],
+        )
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    *values, prompt, column_name, read_seq = found
+    return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0)
+
+
+def rows_of(project_id: int, *, board_id: int | None = None) -> list[CardRow]:
+    """By board, column and position."""
+    where, parameters = "c.project_id = %s", [project_id]
+    if board_id is not None:
+        where += " AND col.board_id = %s"
+        parameters.append(board_id)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_select()} JOIN boards_board b ON b.id = col.board_id WHERE {where}"
+            " ORDER BY b.position, b.id, col.position, col.id, c.position, c.id",
+            parameters,
+        )
+        return [CardRow._make(row) for row in cursor.fetchall()]
+
+
+def reads_of(project_id: int, user_id: int) -> dict[int, int]:
+    """card id → how far this person has read it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT r.card_id, r.seq FROM cards_cardread r JOIN cards_card c ON c.id = r.card_id"
+            " WHERE c.project_id = %s AND r.user_id = %s",
+            [project_id, user_id],
+        )
+        return dict(cursor.fetchall())
+
+
+def is_unread(row: CardRow, *, read_seq: int, user_id: int) -> bool:
+    """Whether something noteworthy happened to it, by somebody else, since this person looked."""
+    return row.noted_seq > read_seq and row.noted_by != user_id

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import connection
+from django.db.models import Count
+
+from apps.boards.models import Board, Column, ColumnType
+from apps.cards.models import Card
+from apps.common.errors import Conflict, Invalid, NotFound
+from apps.runs.models import LIVE
+
+
+def card_of(project_id: int, card_id: int) -> Card | None:
+    return Card.objects.select_related("column").filter(project_id=project_id, pk=card_id).first()
+
+
+def column_of(project_id: int, column_id: int) -> Column | None:
+    return Column.objects.filter(project_id=project_id, pk=column_id).first()
+
+
+def first_column(board_id: int, *types: str) -> Column | None:
+    """The first by position, of these types or of any."""
+    columns = Column.objects.filter(board_id=board_id).order_by("position", "pk")
+    return (columns.filter(column_type__in=types) if types else columns).first()
+
+
+def next_column(card: Card) -> Column | None:
+    """Where a card goes when its step is done: the next active column of its board, else the first done."""
+    here = card.column
+    later = Column.objects.filter(
+        board_id=here.board_id, column_type=ColumnType.ACTIVE, position__gt=here.position
+    )
+    return later.order_by("position", "pk").first() or first_column(here.board_id, ColumnType.DONE)
+
+
+def landing_column(
+    project_id: int,
+    *,
+    board_id: int | None = None,
+    column_id: int | None = None,
+    column_name: str | None = None,
+    start: bool = False,
+) -> Column:
+    """Where a new card lands: the column that was named, else the first backlog, else the first.
+
+    With `start` it lands in an active column: the one named, else the first of that board.
+    """
+    if board_id is not None and not _has_board(project_id, board_id):
+        raise NotFound("There is no such board in this project.")
+    if column_id is not None and column_name is not None:
+        raise Invalid("Name the column by columnId or by columnName, not both.")
+    column = (
+        _named_column(project_id, board_id, column_id, column_name)
+        if column_id is not None or column_name is not None
+        else _default_column(project_id, board_id)
+    )
+    if not start or column.column_type == ColumnType.ACTIVE:
+        return column
+    return first_active(column.board_id)
+
+
+def first_active(board_id: int) -> Column:
+    column = first_column(board_id, ColumnType.ACTIVE)
+    if column is None:
+        raise Conflict(
+            "This board has no active column, so no agent can start on it.",
+            code="no_active_column",
+        )
+    return column
+
+
+def _has_board(project_id: int, board_id: int) -> bool:
+    return Board.objects.filter(project_id=project_id, pk=board_id).exists()
+
+
+def _named_column(
+    project_id: int, board_id: int | None, column_id: int | None, name: str | None
+) -> Column:
+    columns = Column.objects.filter(project_id=project_id)
+    if board_id is not None:
+        columns = columns.filter(board_id=board_id)
+    columns = columns.filter(pk=column_id) if column_id is not None else columns.filter(name=name)
+    column = columns.order_by("board__position", "board_id", "position", "pk").first()
+    if column is None:
+        raise NotFound("There is no such column in this project.")
+    return column
+
+
+def _default_column(project_id: int, board_id: int | None) -> Column:
+    if board_id is None:
+        first = Board.objects.filter(project_id=project_id).order_by("position", "pk").first()
+        if first is None:
+            raise Conflict("The project has no board; create one first.", code="no_column")
+        board_id = first.pk
+    column = first_column(board_id, ColumnType.BACKLOG) or first_column(board_id)
+    if column is None:
+        raise Conflict("The board has no column; create one first.", code="no_column")
+    return column
+
+
+def unread_counts(user_id: int, project_ids: list[int]) -> Mapping[int, int]:
+    if not project_ids:
+        return {}
+    marks = ", ".join(["%s"] * len(project_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT c.project_id, COUNT(*) FROM cards_card c
+            LEFT JOIN cards_cardread r ON r.card_id = c.id AND r.user_id = %s
+            WHERE c.project_id IN ({marks}) AND c.noted_seq > COALESCE(r.seq, 0)
+              AND (c.noted_by IS NULL OR c.noted_by <> %s)
+            GROUP BY c.project_id
+            """,
+            [user_id, *project_ids, user_id],
+        )
+        return dict(cursor.fetchall())
+
+
+def active_agent_counts(user_id: int, project_ids: list[int]) -> Mapping[int, int]:
+    rows = (
+        Card.objects.filter(project_id__in=project_ids, agent_status__in=LIVE)
+        .values("project_id")
+        .annotate(n=Count("pk"))
+        .values_list("project_id", "n")
+    )
+    return dict(rows)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from rest_framework import serializers
+
+from apps.cards.rows import CardDetailRow, CardRow, is_unread
+from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
+from apps.common.ids import optional_id, public_id
+from apps.common.serializers import Serializer
+from apps.host.git import Diff
+from apps.projects.models import PermissionMode
+from apps.runs.models import LIVE
+
+TITLE_LIMIT = 500
+PROMPT_LIMIT = 100_000
+LABEL_LIMIT = 100
+MOST_LABELS = 20
+MOST_BLOCKERS = 200
+
+_LIVE = frozenset(str(state) for state in LIVE)
+
+
+def is_live(agent_status: str | None) -> bool:
+    return agent_status in _LIVE
+
+
+def iso(moment: datetime | None) -> str | None:
+    # The first 26 characters, with or without the zone that follows: SQLite's driver leaves it out.
+    return None if moment is None else f"{moment.isoformat(timespec='microseconds')[:26]}Z"
+
+
+def deferred_reason(row: CardRow) -> dict[str, str] | None:
+    if row.deferred_code is None:
+        return None
+    return {"code": row.deferred_code, "message": row.deferred_message or ""}
+
+
+def card_summary(row: CardRow) -> dict[str, Any]:
+    """The card in lists and events; `unread`, which depends on who asks, is laid over it in lists."""
+    blockers = sorted(int(each) for each in row.blockers.split(",")) if row.blockers else ()
+    return {
+        "id": public_id("card", row.id),
+        "title": row.title,
+        "columnId": public_id("column", row.column_id),
+        "position": row.position,
+        "hasActiveAgent": row.agent_status in _LIVE,
+        "projectId": public_id("project", row.project_id),
+        "boardId": public_id("board", row.board_id),
+        "labels": [] if row.labels == "[]" else orjson.loads(row.labels),
+        "autoMode": row.auto_mode,
+        "pendingApproval": row.pending_approval,
+        "permissionMode": row.permission_mode,
+        "deferred": row.deferred_code is not None,
+        "deferredReason": deferred_reason(row),
+        "agentStatus": row.agent_status,
+        "credentialId": optional_id("credential", row.credential_id),
+        "branch": row.branch,
+        "blockedBy": [public_id("card", each) for each in blockers],
+        "externalId": row.external_id,
+        "completedAt": iso(row.completed_at),
+        "createdBy": optional_id("user", row.created_by),
+        "createdAt": iso(row.created_at),
+        "updatedAt": iso(row.updated_at),
+    }
+
+
+def card_detail(detail: CardDetailRow, *, user_id: int) -> dict[str, Any]:
+    row = detail.row
+    return {
+        **card_summary(row),
+        "prompt": detail.prompt,
+        "unread": is_unread(row, read_seq=detail.read_seq, user_id=user_id),
+    }
+
+
+def diff_shape(diff: Diff) -> dict[str, Any]:
+    return {
+        "diff": diff.text,
+        "stats": {
+            "filesChanged": diff.files_changed,
+            "insertions": diff.insertions,
+            "deletions": diff.deletions,
+        },
+        "truncated": diff.truncated,
+    }
+
+
+def distinct(values: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+class LabelsField(serializers.ListField):
+    """Free text; said twice is said once."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=TextField(max_length=LABEL_LIMIT), **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        labels: list[str] = distinct(super().to_internal_value(data))
+        if len(labels) > MOST_LABELS:
+            raise serializers.ValidationError(f"a card can have at most {MOST_LABELS} labels")
+        return labels
+
+
+class PromptField(TextField):
+    """Kept as it was typed; null is no prompt."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=PROMPT_LIMIT,
+            allow_blank=True,
+            allow_null=True,
+            trim_whitespace=False,
+            **kwargs,
+        )
+
+
+class CreateCardInput(Serializer):
+    """`start` lands the card in an active column; the same `externalId` finds the card it made before."""
+
+    title = TextField(max_length=TITLE_LIMIT)
+    prompt = PromptField(required=False)
+    labels = LabelsField(required=False)
+    board_id = PublicIdField("board", required=False, allow_null=True)
+    column_id = PublicIdField("column", required=False, allow_null=True)
+    column_name = TextField(max_length=200, required=False, allow_null=True)
+    start = FlagField(required=False)
+    defer = FlagField(required=False)
+    auto_mode = FlagField(required=False)
+    external_id = TextField(max_length=200, required=False, allow_null=True)
+
+
+class UpdateCardInput(Serializer):
+    title = TextField(max_length=TITLE_LIMIT, required=False)
+    prompt = PromptField(required=False)
+    labels = LabelsField(required=False)
+    permission_mode = serializers.ChoiceField(
+        PermissionMode.choices, required=False, allow_null=True
+    )
+    blocked_by = serializers.ListField(
+        child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False
+    )
+
+
+class MoveCardInput(Serializer):
+    """A position beyond the end is the end."""
+
+    column_id = PublicIdField("column")
+    position = WholeField(required=False, allow_null=True)
+    defer = FlagField(required=False)
+
+
+class AutoModeInput(Serializer):
+    enabled = FlagField()

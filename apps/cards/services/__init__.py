@@ -1,0 +1,34 @@
+"""What changes cards. Every service locks the project's stream, looks again, changes, and publishes."""
+
+from apps.cards.selectors import next_column
+from apps.cards.services.agent_state import clear_deferral, defer_card, set_agent_status
+from apps.cards.services.creating import create_card, create_or_find_card
+from apps.cards.services.deleting import delete_card, release_board, release_project
+from apps.cards.services.editing import (
+    release_credential,
+    set_auto_mode,
+    set_credential,
+    update_card,
+)
+from apps.cards.services.moving import activate_card, complete_card, move_card
+from apps.cards.services.reading import mark_viewed
+
+__all__ = [
+    "activate_card",
+    "clear_deferral",
+    "complete_card",
+    "create_card",
+    "create_or_find_card",
+    "defer_card",
+    "delete_card",
+    "mark_viewed",
+    "move_card",
+    "next_column",
+    "release_board",
+    "release_credential",
+    "release_project",
+    "set_agent_status",
+    "set_auto_mode",
+    "set_credential",
+    "update_card",
+]

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from apps.boards.models import Column, ColumnType
+from apps.cards.events import CardCreated
+from apps.cards.models import Card
+from apps.cards.selectors import landing_column
+from apps.cards.services.standing import length, next_seq
+from apps.common.errors import NotFound
+from apps.events import bus
+from apps.projects.models import Project
+
+COMPLETE = (ColumnType.DONE, ColumnType.ARCHIVE)
+
+
+@bus.atomically
+def create_or_find_card(
+    project: Project,
+    *,
+    by: int | None,
+    title: str,
+    prompt: str = "",
+    labels: Sequence[str] = (),
+    column: Column | None = None,
+    external_id: str | None = None,
+    auto_mode: bool = False,
+    defer: bool = False,
+) -> tuple[Card, bool]:
+    """The new card, last in its column, and True; or the card that has this `external_id`, and False.
+
+    However many ask at once with the same `external_id`, one card comes of it, and it starts once. A card
+    in an active column starts its agent, unless `defer` puts that off.
+    """
+    bus.lock(project.pk)
+    if external_id is not None:
+        found = Card.objects.filter(project=project, external_id=external_id).first()
+        if found is not None:
+            return found, False
+    if column is None:
+        column = landing_column(project.pk)
+    elif not Column.objects.filter(pk=column.pk).exists():
+        raise NotFound("Somebody has just deleted this column.")
+    starts = column.column_type == ColumnType.ACTIVE
+    card = Card.objects.create(
+        project=project,
+        column=column,
+        position=length(column.pk),
+        title=title,
+        prompt=prompt,
+        labels=list(labels),
+        auto_mode=auto_mode,
+        defer=defer and starts,
+        external_id=external_id,
+        completed_at=timezone.now() if column.column_type in COMPLETE else None,
+        created_by_id=by,
+        noted_seq=next_seq(project.pk),
+        noted_by=by,
+    )
+    bus.publish(CardCreated(project_id=project.pk, card=card, by=by, starts=starts), by=by)
+    return card, True
+
+
+def create_card(
+    project: Project,
+    *,
+    by: int | None,
+    title: str,
+    prompt: str = "",
+    labels: Sequence[str] = (),
+    column: Column | None = None,
+    external_id: str | None = None,
+    auto_mode: bool = False,
+    defer: bool = False,
+) -> Card:
+    """`create_or_find_card`, for whom it is the same whether it was there already."""
+    card, _ = create_or_find_card(
+        project,
+        by=by,
+        title=title,
+        prompt=prompt,
+        labels=labels,
+        column=column,
+        external_id=external_id,
+        auto_mode=auto_mode,
+        defer=defer,
+    )
+    return card

@@ -1,0 +1,102 @@
+"""Cards go, and what they had on disk after them: the rows say so here, the worker's loop does it."""
+
+from __future__ import annotations
+
+from apps.boards.models import Board
+from apps.cards import deleting, worktrees
+from apps.cards.events import CardDeleted, CardUpdated
+from apps.cards.models import Card, Dependency, Worktree
+from apps.cards.serializers import is_live
+from apps.cards.services.blocking import start_if_unblocked
+from apps.cards.services.standing import close_gap, fresh
+from apps.common.errors import Conflict
+from apps.events import bus
+from apps.projects.models import Project
+
+
+def delete_card(card: Card, *, force: bool, by: int | None) -> None:
+    """Without `force`, Conflict while an agent works on it or its worktree holds work found nowhere else.
+
+    Reads the worktree with git first, outside the transaction; what is written there meanwhile is not lost
+    either, because an unforced removal looks again and stays away.
+    """
+    if not force:
+        _refuse_while_running(card)
+        obstacle = worktrees.deletion_obstacle(card)
+        if obstacle is not None:
+            code, message = obstacle
+            raise Conflict(message, code=code)
+    _delete(card, force=force, by=by)
+
+
+def _refuse_while_running(card: Card) -> None:
+    if is_live(card.agent_status):
+        raise Conflict(
+            "An agent is working on this card. Cancel it first, or delete with force=true.",
+            code="agent_running",
+        )
+
+
+@bus.atomically
+def _delete(card: Card, *, force: bool, by: int | None) -> None:
+    bus.lock(card.project_id)
+    card = fresh(card)
+    if not force:
+        _refuse_while_running(card)
+    deleting.announce([card.pk])
+    _remove_worktrees([card.pk], forced=force)
+    waiting = _unchain([card.pk])
+    card_id, column = card.pk, card.column
+    card.delete()
+    close_gap(column.pk, card.position)
+    bus.publish(
+        CardDeleted(
+            project_id=card.project_id,
+            card_id=card_id,
+            column_id=column.pk,
+            board_id=column.board_id,
+        ),
+        by=by,
+    )
+    _tell_unchained(card.project_id, waiting, by=by)
+
+
+def release_board(board: Board) -> None:
+    """Before a board goes: its cards' agents stop, their worktrees are removed, nobody waits for them."""
+    card_ids = list(
+        Card.objects.filter(column__board=board).order_by("pk").values_list("pk", flat=True)
+    )
+    deleting.announce(card_ids)
+    _remove_worktrees(card_ids, forced=True)
+    _tell_unchained(board.project_id, _unchain(card_ids), by=None)
+
+
+def release_project(project: Project) -> None:
+    deleting.announce(
+        list(Card.objects.filter(project=project).order_by("pk").values_list("pk", flat=True))
+    )
+    Worktree.objects.filter(project_id=project.pk).update(
+        state=Worktree.State.REMOVING, forced=True
+    )
+
+
+def _remove_worktrees(card_ids: list[int], *, forced: bool) -> None:
+    Worktree.objects.filter(card_id__in=card_ids).update(
+        state=Worktree.State.REMOVING, forced=forced
+    )
+
+
+def _unchain(card_ids: list[int]) -> list[int]:
+    """Let go of those that wait for these cards; the ids of those that stay."""
+    chains = Dependency.objects.filter(blocker_id__in=card_ids).exclude(card_id__in=card_ids)
+    waiting = sorted(set(chains.values_list("card_id", flat=True)))
+    if waiting:
+        chains.delete()
+    return waiting
+
+
+def _tell_unchained(project_id: int, card_ids: list[int], *, by: int | None) -> None:
+    for card_id in card_ids:
+        bus.publish(CardUpdated(project_id=project_id, card_id=card_id), by=by)
+    if card_ids:
+        start_if_unblocked(card_ids, by=by)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from apps.boards.models import Column, ColumnType
+from apps.cards import starting
+from apps.cards.events import CardMoved, CardUpdated
+from apps.cards.models import Card
+from apps.cards.selectors import first_active, first_column
+from apps.cards.serializers import is_live
+from apps.cards.services.blocking import start_unblocked
+from apps.cards.services.creating import COMPLETE
+from apps.cards.services.standing import (
+    close_gap,
+    fresh,
+    make_room,
+    one,
+    shift_between,
+    write,
+)
+from apps.common.errors import Conflict, NotFound
+from apps.events import bus
+
+NOT_DEFERRED = {
+    "defer": False,
+    "deferred_code": None,
+    "deferred_message": None,
+    "pending_approval": False,
+}
+
+
+@bus.atomically
+def move_card(
+    card: Card,
+    *,
+    to: Column,
+    position: int | None = None,
+    by: int | None,
+    defer: bool = False,
+) -> Card:
+    """Put the card at `position` of `to`, clamped, or at its end; the others close up and make room.
+
+    In the same column that is only a new place: it restarts nothing and clears nothing. Entering another
+    one starts or stops the card's agent (by those who listen to `CardMoved`), completes the card or makes
+    it incomplete again, and forgets what it was deferred or waiting for approval for. `by` None is the
+    server's own move, which makes nothing unread.
+    """
+    bus.lock(card.project_id)
+    row = one(
+        "SELECT c.column_id, c.position, c.completed_at, f.column_type,"
+        " (SELECT COUNT(*) FROM cards_card WHERE column_id = t.id)"
+        " FROM cards_card c JOIN boards_column f ON f.id = c.column_id"
+        " JOIN boards_column t ON t.id = %s AND t.project_id = c.project_id WHERE c.id = %s",
+        [to.pk, card.pk],
+    )
+    if row is None:
+        raise NotFound("Somebody has just deleted this card or its new column.")
+    from_id, old_position, completed_at, from_type, target_length = row
+    entered = from_id != to.pk
+    last = target_length if entered else target_length - 1
+    new_position = last if position is None else max(0, min(position, last))
+    now = timezone.now()
+    changes: dict[str, Any] = {"position": new_position, "updated_at": now}
+    is_complete = was_complete = completed_at is not None
+    if entered:
+        is_complete = to.column_type in COMPLETE
+        changes |= {
+            **NOT_DEFERRED,
+            "column_id": to.pk,
+            "completed_at": (completed_at or now) if is_complete else None,
+            "defer": defer and to.column_type == ColumnType.ACTIVE,
+        }
+        close_gap(from_id, old_position)
+        if new_position < target_length:
+            make_room(to.pk, new_position)
+    elif new_position != old_position:
+        shift_between(to.pk, old_position, new_position)
+    write(card, changes, noted_by=by)
+    card.column = to
+    bus.publish(
+        CardMoved(
+            project_id=card.project_id,
+            card=card,
+            from_column_id=from_id,
+            from_column_type=from_type,
+            entered=entered,
+            by=by,
+            defer=defer,
+        ),
+        by=by,
+    )
+    if is_complete and not was_complete:
+        start_unblocked(card.pk, by=by)
+    return card
+
+
+@bus.atomically
+def complete_card(card: Card, *, by: int | None) -> Card:
+    """Stop its agent and move it to the first done column of its board; it stays if there is none.
+
+    Repeatable: a card that is complete stays as it is.
+    """
+    bus.lock(card.project_id)
+    card = fresh(card)
+    if card.column.column_type in COMPLETE:
+        return card
+    done = first_column(card.column.board_id, ColumnType.DONE)
+    if done is not None:
+        return move_card(card, to=done, by=by)
+    if card.completed_at is not None:
+        return card
+    starting.stop(card)
+    changes = {"completed_at": timezone.now(), "updated_at": timezone.now()}
+    write(card, {**changes, **NOT_DEFERRED}, noted_by=by)
+    bus.publish(CardUpdated(project_id=card.project_id, card_id=card.pk), by=by)
+    start_unblocked(card.pk, by=by)
+    return card
+
+
+def activate_card(card: Card, *, by: int | None) -> Card:
+    """Start a card's agent: one that was put off where it stands, one from a backlog by a move.
+
+    Does nothing while an agent works on it. Raises Conflict with the gate's reason when the card stays
+    deferred; what was done until then stays done.
+    """
+    card = _activate(card, by=by)
+    if card.deferred_code is not None:
+        raise Conflict(card.deferred_message or "It may not start yet.", code=card.deferred_code)
+    return card
+
+
+@bus.atomically
+def _activate(card: Card, *, by: int | None) -> Card:
+    bus.lock(card.project_id)
+    card = fresh(card)
+    if card.column.column_type in COMPLETE:
+        raise Conflict(
+            "The card is done; move it back to work on it again.", code="card_is_complete"
+        )
+    if card.column.column_type == ColumnType.BACKLOG:
+        return move_card(card, to=first_active(card.column.board_id), by=by)
+    if is_live(card.agent_status):
+        return card
+    if card.defer:
+        write(card, {"defer": False})
+    starting.start(card, by=by)
+    return card

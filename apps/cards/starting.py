@@ -1,0 +1,41 @@
+"""Starting and stopping a card's agent without a move; whoever knows about agents registers how.
+
+Called inside the transaction of the change, with the stream locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from apps.cards.models import Card
+
+Starter = Callable[[Card, int | None], None]
+Stopper = Callable[[Card], None]
+
+_starters: list[Starter] = []
+_stoppers: list[Stopper] = []
+
+
+def on_start(listener: Starter) -> Starter:
+    """Call `listener(card, by)` for a card that stands in an active column and may start now.
+
+    It was activated, or what it waited for is complete; the gate is still to be asked.
+    """
+    _starters.append(listener)
+    return listener
+
+
+def on_stop(listener: Stopper) -> Stopper:
+    """Call `listener(card)` when the card's agent has to stop where the card stands."""
+    _stoppers.append(listener)
+    return listener
+
+
+def start(card: Card, *, by: int | None) -> None:
+    for listener in _starters:
+        listener(card, by)
+
+
+def stop(card: Card) -> None:
+    for listener in _stoppers:
+        listener(card)

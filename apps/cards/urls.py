@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.cards.views import CardViewSet
+
+CARDS = "projects/<project:project_id>/cards"
+CARD = f"{CARDS}/<card:card_id>"
+
+urlpatterns = [
+    path(CARDS, CardViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        CARD,
+        CardViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path(f"{CARD}/move", CardViewSet.as_view({"patch": "move"})),
+    path(f"{CARD}/diff", CardViewSet.as_view({"get": "diff"})),
+    path(f"{CARD}/view", CardViewSet.as_view({"post": "view"})),
+    path(f"{CARD}/complete", CardViewSet.as_view({"post": "complete"})),
+    path(f"{CARD}/activate", CardViewSet.as_view({"post": "activate"})),
+    path(f"{CARD}/auto-mode", CardViewSet.as_view({"patch": "auto_mode"})),
+    path(f"{CARD}/credential", CardViewSet.as_view({"put": "credential"})),
+]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.models import User
+from apps.boards.views import board_filter
+from apps.cards import bodies, services, worktrees
+from apps.cards.models import Card
+from apps.cards.rows import detail_row
+from apps.cards.selectors import card_of, column_of, landing_column
+from apps.cards.serializers import (
+    AutoModeInput,
+    CreateCardInput,
+    MoveCardInput,
+    UpdateCardInput,
+    card_detail,
+    diff_shape,
+)
+from apps.common.envelope import dumps
+from apps.common.errors import Invalid, NotFound
+from apps.common.serializers import checked
+from apps.host.git import Diff
+from apps.projects import conditional
+from apps.projects.credentials import require_assignable
+from apps.projects.hosting import told
+from apps.projects.models import Project
+from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
+from apps.projects.serializers import CredentialInput
+
+
+def flag(request: Request, name: str) -> bool:
+    """A flag in the query string: true, 1, false or 0."""
+    given = request.query_params.get(name)
+    if given in (None, "", "false", "0"):
+        return False
+    if given in ("true", "1"):
+        return True
+    raise Invalid(f"{name}: must be true or false")
+
+
+def create_for(project: Project, user: User, body: dict[str, Any]) -> Response:
+    """One way to make a card, for both addresses that make one."""
+    external_id = body.get("external_id")
+    known = external_id and Card.objects.filter(project=project, external_id=external_id).first()
+    if known:
+        card, created = known, False
+    else:
+        column = landing_column(
+            project.pk,
+            board_id=body.get("board_id"),
+            column_id=body.get("column_id"),
+            column_name=body.get("column_name"),
+            start=body.get("start", False),
+        )
+        card, created = services.create_or_find_card(
+            project,
+            by=user.pk,
+            title=body["title"],
+            prompt=body.get("prompt") or "",
+            labels=body.get("labels", ()),
+            column=column,
+            external_id=external_id,
+            auto_mode=body.get("auto_mode", False),
+            defer=body.get("defer", False),
+        )
+    return Response(detail_of(card, user), status=201 if created else 200)
+
+
+def detail_of(card: Card, user: User) -> dict[str, Any]:
+    found = detail_row(card.pk, project_id=card.project_id, user_id=user.pk)
+    if found is None:
+        raise NotFound("Somebody has just deleted this card.")
+    return card_detail(found, user_id=user.pk)
+
+
+class CardViewSet(ProjectScopedViewSet):
+    roles = {
+        "list": Role.MEMBER,
+        "create": Role.MEMBER,
+        "retrieve": Role.MEMBER,
+        "partial_update": Role.MEMBER,
+        "destroy": Role.MEMBER,
+        "move": Role.MEMBER,
+        "diff": Role.MEMBER,
+        "view": Role.MEMBER,
+        "complete": Role.MEMBER,
+        "activate": Role.MEMBER,
+        "auto_mode": Role.MEMBER,
+        "credential": Role.MEMBER,
+    }
+
+    def card(self) -> Card:
+        found = card_of(self.project.pk, self.kwargs["card_id"])
+        if found is None:
+            raise nothing_here()
+        found.project = self.project
+        return found
+
+    def list(self, request: Request, **kwargs: Any) -> HttpResponse:
+        board_id = board_filter(request)
+        etag = conditional.etag_of(self.membership, self.user.pk, board_id)
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        body = bodies.card_list(self.membership, self.user.pk, board_id)
+        return conditional.json_response(body, etag)
+
+    def create(self, request: Request, **kwargs: Any) -> Response:
+        return create_for(self.project, self.user, checked(CreateCardInput, request.data))
+
+    def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
+        etag = conditional.etag_of(self.membership, self.user.pk, self.kwargs["card_id"])
+        found = detail_row(self.kwargs["card_id"], project_id=self.project.pk, user_id=self.user.pk)
+        if found is None:
+            raise nothing_here()
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        body = dumps({"data": card_detail(found, user_id=self.user.pk)})
+        return conditional.json_response(body, etag)
+
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        card = self.card()
+        body = checked(UpdateCardInput, request.data)
+        if "prompt" in body:
+            body["prompt"] = body["prompt"] or ""
+        card = services.update_card(card, **body, by=self.user.pk)
+        return Response(detail_of(card, self.user))
+
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        with told():
+            services.delete_card(self.card(), force=flag(request, "force"), by=self.user.pk)
+        return Response(status=204)
+
+    def move(self, request: Request, **kwargs: Any) -> Response:
+        card = self.card()
+        body = checked(MoveCardInput, request.data)
+        column = column_of(self.project.pk, body["column_id"])
+        if column is None:
+            raise NotFound("There is no such column in this project.")
+        card = services.move_card(
+            card,
+            to=column,
+            position=body.get("position"),
+            by=self.user.pk,
+            defer=body.get("defer", False),
+        )
+        return Response(detail_of(card, self.user))
+
+    def diff(self, request: Request, **kwargs: Any) -> Response:
+        with told():
+            found = worktrees.card_diff(self.card()) or Diff()
+        return Response(diff_shape(found))
+
+    def view(self, request: Request, **kwargs: Any) -> Response:
+        services.mark_viewed(self.card(), user_id=self.user.pk)
+        return Response(status=204)
+
+    def complete(self, request: Request, **kwargs: Any) -> Response:
+        services.complete_card(self.card(), by=self.user.pk)
+        return Response(status=204)
+
+    def activate(self, request: Request, **kwargs: Any) -> Response:
+        services.activate_card(self.card(), by=self.user.pk)
+        return Response(status=204)
+
+    def auto_mode(self, request: Request, **kwargs: Any) -> Response:
+        card = self.card()
+        body = checked(AutoModeInput, request.data)
+        card = services.set_auto_mode(card, enabled=body["enabled"], by=self.user.pk)
+        return Response(detail_of(card, self.user))
+
+    def credential(self, request: Request, **kwargs: Any) -> Response:
+        card = self.card()
+        credential_id = checked(CredentialInput, request.data)["credential_id"]
+        require_assignable(credential_id, self.user)
+        card = services.set_credential(card, credential_id, by=self.user.pk)
+        return Response(detail_of(card, self.user))

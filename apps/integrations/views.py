@@ -1,0 +1,120 @@
+"""Cards without a project in the address, for programs: create, look, wait."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.authentication import caller
+from apps.accounts.models import User
+from apps.agents import selectors as agents
+from apps.cards.rows import CardDetailRow, detail_row
+from apps.cards.serializers import card_detail, deferred_reason, is_live, iso
+from apps.cards.views import create_for
+from apps.common.envelope import dumps
+from apps.common.ids import public_id
+from apps.common.serializers import checked
+from apps.events import bus
+from apps.integrations.serializers import LONGEST_WAIT_S, CreateFlatCardInput, StatusQuery
+from apps.projects import conditional
+from apps.projects.memberships import Membership, membership, membership_by_card
+from apps.projects.scoping import nothing_here
+
+POLL_S = 0.25
+
+
+class CardsView(APIView):
+    def post(self, request: Request) -> Response:
+        body = checked(CreateFlatCardInput, request.data)
+        user = caller(request)
+        found = membership(user, body.pop("project_id"))
+        if found is None:
+            raise nothing_here()
+        return create_for(found.project, user, body)
+
+
+def _reach(user: User, card_id: int) -> tuple[Membership, CardDetailRow]:
+    found = membership_by_card(user, card_id)
+    detail = found and detail_row(card_id, project_id=found.project.pk, user_id=user.pk)
+    if found is None or detail is None:
+        raise nothing_here()
+    return found, detail
+
+
+class CardView(APIView):
+    def get(self, request: Request, card_id: int) -> HttpResponse:
+        user = caller(request)
+        found, detail = _reach(user, card_id)
+        etag = conditional.etag_of(found, user.pk, card_id, "flat")
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        shape = {
+            **card_detail(detail, user_id=user.pk),
+            "columnName": detail.column_name,
+            "sessions": agents.sessions_of(card_id),
+        }
+        return conditional.json_response(dumps({"data": shape}), etag)
+
+
+class CardStatusView(APIView):
+    def get(self, request: Request, card_id: int) -> HttpResponse:
+        """With `?wait=` (seconds, at most 60) answers when the status differs from `known`, or at the end.
+
+        `known` is by default the status now. Waiting holds one of the threads for slow work and looks at
+        the project's version four times a second (one indexed row each), at the card only when it changed.
+        """
+        query = checked(StatusQuery, request.query_params.dict())
+        user = caller(request)
+        found, detail = _reach(user, card_id)
+        waiting = min(query["wait"], LONGEST_WAIT_S)
+        if waiting:
+            found, detail = _wait(user, found, detail, query.get("known"), waiting)
+        etag = conditional.etag_of(found, card_id, "status")
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        return conditional.json_response(dumps({"data": _status(request, detail)}), etag)
+
+
+def _wait(
+    user: User, found: Membership, detail: CardDetailRow, known: str | None, seconds: int
+) -> tuple[Membership, CardDetailRow]:
+    card_id = detail.row.id
+    if known is None:
+        known = _said(detail)
+    until = time.monotonic() + seconds
+    while _said(detail) == known and time.monotonic() < until:
+        time.sleep(POLL_S)
+        if bus.position(found.project.pk) != found.at:
+            # Asked anew, access too: it may have been taken away meanwhile.
+            found, detail = _reach(user, card_id)
+    return found, detail
+
+
+def _said(detail: CardDetailRow) -> str:
+    """What `known` is compared with; an absent status is the empty text."""
+    return detail.row.agent_status or ""
+
+
+def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:
+    row = detail.row
+    card_id = public_id("card", row.id)
+    project_id = public_id("project", row.project_id)
+    session = agents.current_session(row.id) if row.agent_status is not None else None
+    origin = settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
+    return {
+        "id": card_id,
+        "title": row.title,
+        "columnName": detail.column_name,
+        "hasActiveAgent": is_live(row.agent_status),
+        "agentStatus": row.agent_status,
+        "waitingFor": session.waiting_for if session else None,
+        "deferredReason": deferred_reason(row),
+        "completedAt": iso(row.completed_at),
+        "url": f"{origin}/projects/{project_id}/cards/{card_id}",
+    }

@@ -1,0 +1,110 @@
+"""Who may see which project, and as what; one statement each, written out because every request asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from django.db import connection
+
+from apps.accounts.models import User
+from apps.events.bus import Position
+from apps.projects.models import Project
+
+
+class Role(StrEnum):
+    """What somebody is in a project: through owning it, a membership, its organization or everywhere."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+
+    def allows(self, weakest: Role) -> bool:
+        return self is Role.ADMIN or weakest is Role.MEMBER
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A project as one person has it. `at` is where its events stood when this was read.
+
+    `at` and `read_version` together change whenever anything changes that this person sees of its rows.
+    """
+
+    project: Project
+    role: Role
+    at: Position
+    read_version: int
+    place: int | None
+    last_opened_at: datetime | None
+
+
+@cache
+def _statement() -> str:
+    columns = ", ".join(f"p.{field.column}" for field in Project._meta.concrete_fields)
+    return f"""
+        SELECT stream.epoch, stream.version, visit.read_version, visit.position,
+               visit.last_opened_at, mine.role, organization.role, {columns}
+        FROM projects_project p
+        JOIN events_eventstream stream ON stream.project_id = p.id
+        LEFT JOIN projects_projectmember mine ON mine.project_id = p.id AND mine.user_id = %s
+        LEFT JOIN organizations_organizationmember organization
+               ON organization.organization_id = p.organization_id AND organization.user_id = %s
+        LEFT JOIN projects_projectvisit visit ON visit.project_id = p.id AND visit.user_id = %s
+    """
+
+
+def _aware(value: Any) -> Any:
+    """SQLite's driver gives times without their zone, which is always UTC."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
+
+
+def _membership(user: User, row: Sequence[Any]) -> Membership | None:
+    epoch, version, read_version, place, opened, mine, organization, *values = map(_aware, row)
+    project = Project.from_db(
+        "default", [field.attname for field in Project._meta.concrete_fields], values
+    )
+    if user.is_super_admin or project.owner_id == user.pk or Role.ADMIN in (mine, organization):
+        role = Role.ADMIN
+    elif mine is None and organization is None:
+        return None
+    else:
+        role = Role.MEMBER
+    return Membership(project, role, Position(epoch, version), read_version or 0, place, opened)
+
+
+def _select(user: User, where: str, parameters: Iterable[Any]) -> list[Membership]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_statement()} {where}", [user.pk, user.pk, user.pk, *parameters])
+        found = [_membership(user, row) for row in cursor.fetchall()]
+    return [each for each in found if each is not None]
+
+
+def membership(user: User, project_id: int) -> Membership | None:
+    """The project, if this person reaches it. One query."""
+    return next(iter(_select(user, "WHERE p.id = %s", [project_id])), None)
+
+
+def membership_by_card(user: User, card_id: int) -> Membership | None:
+    """The project of a card, if this person reaches it. One query."""
+    where = "JOIN cards_card card ON card.project_id = p.id WHERE card.id = %s"
+    return next(iter(_select(user, where, [card_id])), None)
+
+
+def memberships(user: User, *, organization_id: int | None = None) -> list[Membership]:
+    """All the projects this person reaches, in their own order; one query."""
+    where = ["1 = 1"]
+    parameters: list[Any] = []
+    if not user.is_super_admin:
+        where.append("(p.owner_id = %s OR mine.id IS NOT NULL OR organization.id IS NOT NULL)")
+        parameters.append(user.pk)
+    if organization_id is not None:
+        where.append("p.organization_id = %s")
+        parameters.append(organization_id)
+    # Without NULLS LAST, which the older SQLite of some systems doesn't know.
+    order = "ORDER BY visit.position IS NULL, visit.position, p.id"
+    return _select(user, f"WHERE {' AND '.join(where)} {order}", parameters)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
+from apps.common.ids import optional_id, public_id
+from apps.common.serializers import Serializer
+from apps.projects.memberships import Membership
+from apps.projects.models import PermissionMode, Project
+
+NAME_LIMIT = 200
+
+_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
+
+
+def iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def project_shape(project: Project) -> dict[str, Any]:
+    """What everybody sees of it; the shape in events."""
+    return {
+        "id": public_id("project", project.pk),
+        "name": project.name,
+        "path": project.path,
+        "organizationId": optional_id("organization", project.organization_id),
+        "ownerId": optional_id("user", project.owner_id),
+        "credentialId": optional_id("credential", project.credential_id),
+        "isGitRepo": project.is_git,
+        "agent": project.agent,
+        "model": project.model,
+        "permissionMode": project.permission_mode,
+        "baseBranch": project.base_branch,
+        "branchTemplate": project.branch_template,
+        "worktree": project.worktree,
+        "maxParallelAgents": project.max_parallel_agents,
+        "createdAt": iso(project.created_at),
+        "updatedAt": iso(project.updated_at),
+    }
+
+
+def membership_shape(membership: Membership, counts: dict[str, int]) -> dict[str, Any]:
+    """The project as one person has it."""
+    return {
+        **project_shape(membership.project),
+        "role": membership.role.value,
+        "position": membership.place,
+        "lastOpenedAt": iso(membership.last_opened_at),
+        **counts,
+    }
+
+
+def ref_name(value: str) -> None:
+    """A name that git takes for a branch and no command line for an option."""
+    if _BAD_IN_REF.search(value) or value.startswith(("-", "/", ".")):
+        raise serializers.ValidationError("is not a name that a git branch can have")
+    if value.endswith(("/", ".", ".lock")) or "/." in value:
+        raise serializers.ValidationError("is not a name that a git branch can have")
+
+
+def branch_template(value: str) -> None:
+    if "{cardId}" not in value:
+        raise serializers.ValidationError(
+            "must contain {cardId}, so that every card has its own branch"
+        )
+    ref_name(value.replace("{cardId}", "card_001"))
+
+
+class CreateProjectInput(Serializer):
+    name = TextField(max_length=NAME_LIMIT)
+    path = TextField(max_length=4_096, trim_whitespace=False)
+    organization_id = PublicIdField("organization", required=False, allow_null=True)
+
+
+class UpdateProjectInput(Serializer):
+    name = TextField(max_length=NAME_LIMIT, required=False)
+    agent = TextField(max_length=60, required=False, allow_null=True)
+    model = TextField(max_length=200, required=False, allow_null=True)
+    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
+    base_branch = TextField(max_length=250, required=False, allow_null=True, validators=[ref_name])
+    branch_template = TextField(
+        max_length=200, required=False, allow_null=True, validators=[branch_template]
+    )
+    worktree = FlagField(required=False)
+    max_parallel_agents = WholeField(min_value=1, max_value=1_000, required=False, allow_null=True)
+
+
+class CredentialInput(Serializer):
+    """`null` takes the credential away."""
+
+    credential_id = PublicIdField("credential", allow_null=True)

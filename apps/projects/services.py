@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+from apps.accounts.models import User
+from apps.common.errors import NotFound
+from apps.credentials.models import Credential
+from apps.events import bus
+from apps.organizations.models import Organization
+from apps.projects import lifecycle, places
+from apps.projects.events import ProjectDeleted, ProjectUpdated
+from apps.projects.models import Project
+
+
+def create_project(
+    user: User, *, name: str, path: str, organization_id: int | None = None
+) -> Project:
+    """With its event stream and first board, in one transaction; the directory is looked at before."""
+    place = places.inspect(path, user)
+    if organization_id is not None:
+        _require_organization(organization_id, user)
+    return _insert(user, name=name, place=place, organization_id=organization_id)
+
+
+def _require_organization(organization_id: int, user: User) -> None:
+    organizations = Organization.objects.filter(pk=organization_id)
+    if not user.is_super_admin:
+        organizations = organizations.filter(memberships__user=user)
+    if not organizations.exists():
+        raise NotFound("There is no such organization that you are in.")
+
+
+@bus.atomically
+def _insert(user: User, *, name: str, place: places.Place, organization_id: int | None) -> Project:
+    project = Project.objects.create(
+        name=name,
+        path=str(place.path),
+        is_git=place.is_git,
+        owner=user,
+        organization_id=organization_id,
+    )
+    bus.create_stream(project.pk)
+    lifecycle.created(project)
+    return project
+
+
+@bus.atomically
+def update_project(project: Project, *, by: int | None, **changes: Any) -> Project:
+    """`changes` by the names of the columns; nothing happens when nothing differs.
+
+    Sessions that run keep what they were started with.
+    """
+    bus.lock(project.pk)
+    project = _fresh(project)
+    changed = [name for name, value in changes.items() if getattr(project, name) != value]
+    if not changed:
+        return project
+    for name in changed:
+        setattr(project, name, changes[name])
+    project.save(update_fields=[*changed, "updated_at"])
+    bus.publish(ProjectUpdated(project_id=project.pk, project=project), by=by)
+    return project
+
+
+@bus.atomically
+def delete_project(project: Project, *, by: int | None) -> None:
+    """With everything in it; its directory and its branches stay, and so does its event stream."""
+    bus.lock(project.pk)
+    project = _fresh(project)
+    project_id = project.pk
+    lifecycle.deleting(project)
+    project.delete()
+    bus.publish(ProjectDeleted(project_id=project_id), by=by)
+
+
+def release_credential(credential: Credential) -> None:
+    """Before a credential goes: no project uses it any more, and browsers hear of it."""
+    for project in Project.objects.filter(credential=credential).order_by("pk"):
+        update_project(project, by=None, credential_id=None)
+
+
+def _fresh(project: Project) -> Project:
+    found = Project.objects.filter(pk=project.pk).first()
+    if found is None:
+        raise NotFound("Somebody has just deleted this project.")
+    return found

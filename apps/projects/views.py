@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.accounts.authentication import caller
+from apps.accounts.models import User
+from apps.common.errors import Invalid
+from apps.common.ids import BadId, parse_id
+from apps.common.serializers import checked
+from apps.host import git
+from apps.projects import conditional, counts, services
+from apps.projects.credentials import require_assignable
+from apps.projects.hosting import told
+from apps.projects.memberships import Membership, membership, memberships
+from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here, require
+from apps.projects.serializers import (
+    CreateProjectInput,
+    CredentialInput,
+    UpdateProjectInput,
+    membership_shape,
+)
+
+# The name is the project's face, and these two decide what is run and how freely.
+ADMINS_ONLY = frozenset({"name", "agent", "permission_mode"})
+
+
+def _shapes(user: User, found: list[Membership]) -> list[dict[str, Any]]:
+    numbers = counts.count_all(user.pk, [each.project.pk for each in found])
+    return [membership_shape(each, numbers[each.project.pk]) for each in found]
+
+
+def _shape(user: User, project_id: int) -> dict[str, Any]:
+    found = membership(user, project_id)
+    if found is None:
+        raise nothing_here()
+    return _shapes(user, [found])[0]
+
+
+class ProjectsView(APIView):
+    def get(self, request: Request) -> HttpResponse:
+        user = caller(request)
+        found = memberships(user, organization_id=_organization_filter(request))
+        return conditional.by_content(request, _shapes(user, found))
+
+    def post(self, request: Request) -> Response:
+        user = caller(request)
+        project = services.create_project(user, **checked(CreateProjectInput, request.data))
+        return Response(_shape(user, project.pk), status=201)
+
+
+def _organization_filter(request: Request) -> int | None:
+    given = request.query_params.get("organizationId")
+    if not given:
+        return None
+    try:
+        return parse_id("organization", given)
+    except BadId as error:
+        raise Invalid(f"organizationId: {error}") from None
+
+
+class ProjectViewSet(ProjectScopedViewSet):
+    roles = {
+        "retrieve": Role.MEMBER,
+        "partial_update": Role.MEMBER,
+        "destroy": Role.ADMIN,
+        "files": Role.MEMBER,
+        "credential": Role.ADMIN,
+    }
+
+    def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
+        return conditional.by_content(request, _shapes(self.user, [self.membership])[0])
+
+    def partial_update(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(UpdateProjectInput, request.data)
+        if ADMINS_ONLY & body.keys():
+            require(self.membership.role, Role.ADMIN)
+        services.update_project(self.project, **body, by=self.user.pk)
+        return Response(_shape(self.user, self.project.pk))
+
+    def destroy(self, request: Request, **kwargs: Any) -> Response:
+        services.delete_project(self.project, by=self.user.pk)
+        return Response(status=204)
+
+    def files(self, request: Request, **kwargs: Any) -> Response:
+        with told():
+            return Response(git.tracked_files(Path(self.project.path)))
+
+    def credential(self, request: Request, **kwargs: Any) -> Response:
+        credential_id = checked(CredentialInput, request.data)["credential_id"]
+        require_assignable(credential_id, self.user)
+        services.update_project(self.project, credential_id=credential_id, by=self.user.pk)
+        return Response(_shape(self.user, self.project.pk))

@@ -1,0 +1,62 @@
+"""HTTP as the tests speak it: says whom it speaks for, checks the status, takes the envelope off."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.test import Client
+
+from apps.accounts import tokens
+from apps.accounts.models import User
+
+_UNSET: Any = object()
+
+
+class Api:
+    """`response` is the last answer, for headers and the like."""
+
+    response: Any
+
+    def __init__(self, user: User | None = None) -> None:
+        headers = {} if user is None else {"Authorization": f"Bearer {tokens.issue(user)}"}
+        self._client = Client(raise_request_exception=False, headers=headers)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = _UNSET,
+        status: int | None = 200,
+        **headers: str,
+    ) -> Any:
+        """The data of a success, the error of a failure, None without a body. `status` None takes any."""
+        content = b"" if body is _UNSET else body if isinstance(body, bytes) else json.dumps(body)
+        self.response = self._client.generic(
+            method,
+            path,
+            content,
+            content_type="application/json",
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+        if status is not None:
+            assert self.response.status_code == status, self.response.content.decode()[:2_000]
+        if not self.response.content:
+            return None
+        answer = json.loads(self.response.content)
+        return answer["error"] if self.response.status_code >= 400 else answer["data"]
+
+    def get(self, path: str, status: int = 200, **headers: str) -> Any:
+        return self.request("GET", path, status=status, **headers)
+
+    def post(self, path: str, body: Any = _UNSET, status: int = 201) -> Any:
+        return self.request("POST", path, body, status)
+
+    def patch(self, path: str, body: Any = _UNSET, status: int = 200) -> Any:
+        return self.request("PATCH", path, body, status)
+
+    def put(self, path: str, body: Any = _UNSET, status: int = 200) -> Any:
+        return self.request("PUT", path, body, status)
+
+    def delete(self, path: str, status: int = 204) -> Any:
+        return self.request("DELETE", path, status=status)

@@ -1,0 +1,71 @@
+"""Things to test with, made the way the product makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from apps.accounts.models import Role, User
+from apps.boards.models import Board, Column, ColumnType
+from apps.cards import services as cards
+from apps.cards.models import Card
+from apps.credentials.models import Credential, Provider
+from apps.events import bus
+from apps.host import git
+from apps.organizations.models import Organization, OrganizationMember
+from apps.projects import lifecycle
+from apps.projects.models import Project, ProjectMember
+
+PASSWORD = "correct horse"
+
+
+def make_user(name: str, *, role: str = Role.USER, **fields: Any) -> User:
+    fields.setdefault("display_name", name.capitalize())
+    return User.objects.create_user(f"{name}@example.org", PASSWORD, role=role, **fields)
+
+
+@bus.atomically
+def make_project(
+    owner: User, *, path: Path | str = "/srv/garden", name: str = "Garden", **fields: Any
+) -> Project:
+    """With its first board; the path is not checked."""
+    fields.setdefault("is_git", Path(path).is_dir() and git.inspect(Path(path)).is_git)
+    project = Project.objects.create(name=name, path=str(path), owner=owner, **fields)
+    bus.create_stream(project.pk)
+    lifecycle.created(project)
+    return project
+
+
+def add_member(project: Project, user: User, role: str = ProjectMember.Role.MEMBER) -> None:
+    ProjectMember.objects.create(project=project, user=user, role=role)
+
+
+def make_organization(*members: tuple[User, str], name: str = "Gardeners") -> Organization:
+    organization = Organization.objects.create(name=name)
+    for user, role in members:
+        OrganizationMember.objects.create(organization=organization, user=user, role=role)
+    return organization
+
+
+def first_board(project: Project) -> Board:
+    return Board.objects.filter(project=project).order_by("position")[0]
+
+
+def column(project: Project, column_type: str = ColumnType.BACKLOG) -> Column:
+    """The first of that type on the first board."""
+    return Column.objects.filter(
+        project=project, board=first_board(project), column_type=column_type
+    ).order_by("position")[0]
+
+
+def make_card(project: Project, *, title: str = "Water the roses", **fields: Any) -> Card:
+    fields.setdefault("by", project.owner_id)
+    return cards.create_card(project, title=title, **fields)
+
+
+def make_credential(owner: User, **fields: Any) -> Credential:
+    """Ready by its row; there is no key in it."""
+    fields.setdefault("name", "key")
+    fields.setdefault("provider", Provider.ANTHROPIC)
+    fields.setdefault("status", Credential.Status.READY)
+    return Credential.objects.create(owner=owner, **fields)
