@@ -10,7 +10,16 @@ from apps.common.ids import PREFIXES, converter
 for kind in PREFIXES:
     register_converter(converter(kind), kind)
 
-_APPS = ("operations", "accounts", "credentials")
+_APPS = (
+    "operations",
+    "accounts",
+    "credentials",
+    "projects",
+    "boards",
+    "cards",
+    "agents",
+    "integrations",
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *(path("api/", include(f"apps.{app}.urls")) for app in _APPS),
