@@ -198,13 +198,20 @@ class Board(Server):
 
     def prompts(self, card: Card) -> list[str]:
         """What the scripted agent was sent for this card, as it arrived."""
+        return [str(note["text"]) for note in self._received(card)]
+
+    def conversations(self, card: Card) -> list[str]:
+        """The agent's own sessions that the card's prompts went to, in their order, each once."""
+        return list(dict.fromkeys(str(note["session"]) for note in self._received(card)))
+
+    def _received(self, card: Card) -> list[dict[str, object]]:
         runs = {session["sessionId"] for session in self.api.get(f"{card.url}/agent/sessions")}
         pids = {
             start["pid"]
             for start in self.notes("starts")
             if str(start["run"]).split(":")[1].split(".")[0] in runs
         }
-        return [str(note["text"]) for note in self.notes("prompts") if note["pid"] in pids]
+        return [note for note in self.notes("prompts") if note["pid"] in pids]
 
     def watch(self, project: Project | None = None) -> Watch:
         watch = Watch(self.port, self.api.token or "")
