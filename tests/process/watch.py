@@ -25,7 +25,7 @@ class Watch:
         self._changed = threading.Condition()
         self._socket = connect(
             f"ws://127.0.0.1:{port}/api/ws?token={token}", max_size=None, compression=None
-        )
+        ).__enter__()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
