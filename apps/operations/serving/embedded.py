@@ -15,6 +15,7 @@ from django.db import connection, connections
 from setproctitle import setproctitle
 
 from apps.host import guard, redis_server, spawn
+from apps.host.disk import host_id
 from apps.host.supervisor import Child, Supervisor
 from apps.operations import preflight
 from apps.operations.serving import announce, database, roles, worker
@@ -40,14 +41,14 @@ class _Server:
     def start_guard(self, report: int) -> int:
         self.leash.repeat()
         if not self.fork:
-            argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host_id()]
+            argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host_id(settings.DATA_DIR)]
             return spawn.command(
                 argv, keep=(self.leash.read, self.lock.descriptor), cwd=settings.BASE_DIR
             )
 
         def body() -> None:
             setproctitle("kanban-agents: guard")
-            guard.run(self.leash.read, guard.sweeper(host_id()))
+            guard.run(self.leash.read, guard.sweeper(host_id(settings.DATA_DIR)))
 
         kept = (self.leash.read, self.lock.descriptor)
         mine = [fd for fd in self._private(report) if fd not in kept]
@@ -110,14 +111,6 @@ class _Server:
         with contextlib.suppress(ChildProcessError):
             while pid and os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
                 time.sleep(0.01)
-
-
-def host_id() -> str:
-    """This host's id, or "" before anything has made one (then no agent has run either)."""
-    try:
-        return (settings.DATA_DIR / "host_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def run(*, fork: bool) -> None:
