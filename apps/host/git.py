@@ -198,31 +198,38 @@ def _untracked_entries(listed: bytes, worktree: Path, id_length: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _comparison(worktree: Path, base_commit: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The merge base to compare with, and an environment in which new files count as tracked.
+def _new_files_known(on: Tree, entries: bytes) -> Iterator[Path | None]:
+    """A copy of the index in which new files are entered; None if there are none.
 
-    They are entered into a copy of the index, as names only: nothing is hashed, no filter runs, and a
-    file that goes away meanwhile is simply not there. The copy keeps what git knows of unchanged files.
+    As names only: nothing is hashed, no filter runs, and a file that goes away meanwhile is simply not
+    there. The copy keeps what git knows of unchanged files.
     """
-    on = tree(worktree)
-    env = tree_environment(on)
-    calls = [
-        Call(["ls-files", "--others", "--exclude-standard", "-z"], cwd=worktree, env=env),
-        Call(["merge-base", "--end-of-options", base_commit, "HEAD"], cwd=worktree, env=env),
-    ]
-    (_, others), (_, found) = (call.result(accept=(0, 1, 128)) for call in calls)
-    against = found.decode().strip() or base_commit
-    entries = _untracked_entries(others, worktree, len(against))
     if not entries:
-        yield against, env
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="kanban-index-") as folder:
         index = Path(folder, "index")
         with contextlib.suppress(FileNotFoundError):
             index.write_bytes((on.dirs.own / "index").read_bytes())
-        env["GIT_INDEX_FILE"] = str(index)
-        run(["update-index", "-z", "--index-info"], cwd=worktree, env=env, data=entries)
-        yield against, env
+        env = tree_environment(on, index)
+        run(["update-index", "-z", "--index-info"], cwd=on.path, env=env, data=entries)
+        yield index
+
+
+def _exact(worktree: Path, name: str) -> str:
+    found = name if _OBJECT_ID.fullmatch(name) else resolve(worktree, name)
+    if found is None:
+        raise GitFailed(f"There is no commit {name} to compare with.", code="base_missing")
+    return found
+
+
+def _against(worktree: Path, base_commit: str) -> list[str]:
+    """Arguments of `git diff` for the merge base, where git's own way to it fails: there are several
+    (the first is as good as another), or none (then it is the base itself)."""
+    try:
+        return [merge_base(worktree, base_commit, "HEAD") or base_commit]
+    except GitFailed:
+        return [base_commit]
 
 
 def _read_limited(call: Call, limit: int) -> tuple[bytes, bool]:
@@ -248,20 +255,43 @@ def diff(worktree: Path, base_commit: str, *, limit_bytes: int = 2_000_000) -> D
     Against the merge base, with renames. `worktree` is the top of a working tree. The real index stays
     untouched; other writers may go on meanwhile (git is asked again when a file changed under it).
     """
+    base_commit = _exact(worktree, base_commit)
+    against = ["--merge-base", base_commit]
     for attempt in range(_TRIES):
         try:
-            with _comparison(worktree, base_commit) as (against, env):
-                shown = [*_SHOWN_AS, "--end-of-options", against, "--"]
-                call = Call(["diff", "--patch", *shown], cwd=worktree, env=env, quiet=True)
-                text, truncated = _read_limited(call, limit_bytes)
-                numbers = None if truncated else _counted(text)
-                if numbers is None:
-                    numbers = _stated(run(["diff", "--shortstat", *shown], cwd=worktree, env=env))
-            return Diff(text.decode(errors="replace"), *numbers, truncated)
+            return _diff(tree(worktree), against, limit_bytes)
         except GitFailed as problem:
             if attempt == _TRIES - 1 or problem.code != "git_failed":
                 raise
+            against = _against(worktree, base_commit)
     raise AssertionError("unreachable")
+
+
+def _diff(on: Tree, against: list[str], limit: int) -> Diff:
+    shown = [*_SHOWN_AS, *against, "--"]
+    others = _list_others(on)
+    # Started at once, in the hope that there are no new files: then the listing costs no time.
+    call = Call(["diff", "--patch", *shown], cwd=on.path, env=tree_environment(on), quiet=True)
+    try:
+        entries = _untracked_entries(others.result()[1], on.path, len(against[-1]))
+    except BaseException:
+        call.kill()
+        raise
+    with _new_files_known(on, entries) as index:
+        env = tree_environment(on, index)
+        if index is not None:
+            call.kill()
+            call = Call(["diff", "--patch", *shown], cwd=on.path, env=env, quiet=True)
+        text, truncated = _read_limited(call, limit)
+        numbers = None if truncated else _counted(text)
+        if numbers is None:
+            numbers = _stated(run(["diff", "--shortstat", *shown], cwd=on.path, env=env))
+    return Diff(text.decode(errors="replace"), *numbers, truncated)
+
+
+def _list_others(on: Tree) -> Call:
+    listing = ["ls-files", "--others", "--exclude-standard", "-z"]
+    return Call(listing, cwd=on.path, env=tree_environment(on))
 
 
 def _stated(shortstat: bytes) -> tuple[int, int, int]:
@@ -292,17 +322,19 @@ def _counted(patch: bytes) -> tuple[int, int, int] | None:
 
 def write_patch(worktree: Path, base_commit: str, to: IO[bytes]) -> None:
     """The same as `diff`, whole and with binary content, for `git apply` on the merge base."""
-    with _comparison(worktree, base_commit) as (against, env):
-        shown = ["diff", "--binary", "--full-index", *_SHOWN_AS, "--end-of-options", against, "--"]
-        Call(shown, cwd=worktree, env=env, to=to).result(timeout=TIMEOUT_S * 5)
+    on = tree(worktree)
+    against = _against(worktree, _exact(worktree, base_commit))
+    entries = _untracked_entries(_list_others(on).result()[1], worktree, len(against[-1]))
+    with _new_files_known(on, entries) as index:
+        shown = ["diff", "--binary", "--full-index", *_SHOWN_AS, *against, "--"]
+        call = Call(shown, cwd=worktree, env=tree_environment(on, index), to=to)
+        call.result(timeout=TIMEOUT_S * 5)
 
 
 def nested_repositories(worktree: Path) -> list[Path]:
     """Repositories inside the worktree that aren't plain files of it: no patch can hold their content."""
     on = tree(worktree)
-    others = run(
-        ["ls-files", "--others", "-z", "--exclude-standard"], cwd=worktree, env=tree_environment(on)
-    )
+    others = _list_others(on).result()[1]
     inner = [worktree / os.fsdecode(name) for name in others.split(b"\0") if name.endswith(b"/")]
     return inner + [place for place in _submodules(on) if is_dirty(place)]
 

@@ -99,7 +99,7 @@ def locate(path: Path) -> GitDirs | None:
     if not (own / "HEAD").is_file():
         return None
     shared = _small_text(own / "commondir").strip()
-    return GitDirs(own, (own / shared) if shared else own)
+    return GitDirs(own, Path(os.path.realpath(own / shared)) if shared else own)
 
 
 def filters_off(cwd: Path, dirs: GitDirs) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from apps.host import processes
 from apps.host.errors import SpawnFailed
@@ -127,6 +128,22 @@ async def test_a_missing_program_or_directory_is_said_in_a_sentence(
     with pytest.raises(SpawnFailed) as caught:
         await spawn(["env"], cwd=tmp_path / "gone", env=ENV, marker=f"{host}:sess_001.1")
     assert caught.value.code == "directory_missing"
+
+
+def test_the_end_is_seen_on_the_servers_own_loop_though_a_pipe_stays_open(
+    tmp_path: Path, host: str
+) -> None:
+    async def main() -> int:
+        process = await spawn(
+            ["sh", "-c", "sleep 30 & exit 3"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1"
+        )
+        return await asyncio.wait_for(process.wait(), 5)
+
+    for factory in (None, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(main()) == 3
+            assert sweep(f"{host}:") == []
+            runner.run(asyncio.sleep(0.05))
 
 
 @pytest.mark.parametrize("kind", ["marked", "bare"])

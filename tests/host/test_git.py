@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from apps.host import git
+from apps.host.errors import GitFailed
+from apps.host.git import Diff
+from apps.host.worktrees import Worktree
+
+from .conftest import Repository
+
+
+def by_git_alone(repo: Repository, worktree: Path, base: str) -> tuple[str, str]:
+    """Patch and short statistics as git itself gives them, once everything is really staged; in a copy
+    of the worktree, so that the test changes nothing."""
+    index = Path(repo.git("rev-parse", "--absolute-git-dir", cwd=worktree).strip(), "index")
+    saved = index.read_bytes()
+    try:
+        repo.git("add", "-A", cwd=worktree)
+        start = repo.git("merge-base", base, "HEAD", cwd=worktree).strip()
+        patch = repo.git("diff", "--cached", "-M", start, cwd=worktree)
+        stat = repo.git("diff", "--cached", "-M", "--shortstat", start, cwd=worktree)
+    finally:
+        index.write_bytes(saved)
+    return patch, stat.strip()
+
+
+def in_words(diff: Diff) -> str:
+    def some(count: int, word: str) -> str:
+        return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+    if not diff.files_changed:
+        return ""
+    words = [f"{some(diff.files_changed, 'file')} changed"]
+    if diff.insertions or not diff.deletions:
+        words.append(f"{some(diff.insertions, 'insertion')}(+)")
+    if diff.deletions or not diff.insertions:
+        words.append(f"{some(diff.deletions, 'deletion')}(-)")
+    return ", ".join(words)
+
+
+ODD_NAMES = [
+    "a b.txt",
+    "ünï.txt",
+    'qu"ote',
+    "tab\tname",
+    "new\nline",
+    "-dash",
+    ":(top)x",
+    "*",
+    "x=y",
+]
+
+
+def untracked(repo: Repository, at: Path) -> None:
+    repo.write("new.txt", "one\ntwo\n", at=at)
+    repo.write("deep/er/new.txt", "x\n", at=at)
+    repo.write("empty.txt", "", at=at)
+    repo.write(".gitignore", "ignored.txt\n", at=at)
+    repo.write("ignored.txt", "no\n", at=at)
+
+
+def modified(repo: Repository, at: Path) -> None:
+    repo.write("lines.txt", "".join(f"{n}\n" for n in range(3, 120) if n % 17), at=at)
+
+
+def renamed_by_hand(repo: Repository, at: Path) -> None:
+    (at / "lines.txt").rename(at / "moved.txt")
+
+
+def renamed_and_changed(repo: Repository, at: Path) -> None:
+    repo.git("mv", "lines.txt", "moved.txt", cwd=at)
+    with (at / "moved.txt").open("a") as file:
+        file.write("more\n")
+
+
+def deleted(repo: Repository, at: Path) -> None:
+    (at / "lines.txt").unlink()
+    repo.git("rm", "-q", "README.md", cwd=at)
+
+
+def binary(repo: Repository, at: Path) -> None:
+    repo.write("picture.bin", bytes(range(256)) * 3, at=at)
+    repo.write("known.bin", b"\0changed", at=at)
+
+
+def mode(repo: Repository, at: Path) -> None:
+    (at / "lines.txt").chmod(0o755)
+    repo.write("script.sh", "#!/bin/sh\n", at=at).chmod(0o755)
+
+
+def odd_names(repo: Repository, at: Path) -> None:
+    for name in ODD_NAMES:
+        repo.write(name, f"{name}\n", at=at)
+
+
+def staged(repo: Repository, at: Path) -> None:
+    repo.write("staged.txt", "staged\n", at=at)
+    repo.git("add", "staged.txt", cwd=at)
+    repo.write("staged.txt", "and changed again\n", at=at)
+
+
+def committed(repo: Repository, at: Path) -> None:
+    repo.write("committed.txt", "1\n", at=at)
+    repo.commit("work", at=at)
+    repo.write("uncommitted.txt", "2\n", at=at)
+
+
+def no_newline_at_the_end(repo: Repository, at: Path) -> None:
+    repo.write("lines.txt", "only", at=at)
+    repo.write("other.txt", "-- minus\n++ plus\n@@ -1 +1 @@\n \n\n", at=at)
+    repo.write("README.md", "-- a\n++ b\ndiff --git a/x b/x\n", at=at)
+
+
+def a_file_became_a_link(repo: Repository, at: Path) -> None:
+    (at / "lines.txt").unlink()
+    (at / "lines.txt").symlink_to("README.md")
+
+
+def a_file_became_a_directory(repo: Repository, at: Path) -> None:
+    (at / "lines.txt").unlink()
+    repo.write("lines.txt/inner", "x\n", at=at)
+
+
+def a_link_out_of_the_tree(repo: Repository, at: Path) -> None:
+    (at / "passwd").symlink_to("/etc/passwd")
+    (at / "etc").symlink_to("/etc")
+
+
+def a_repository_inside(repo: Repository, at: Path) -> None:
+    Repository(at / "inner")
+    repo.write("beside.txt", "x\n", at=at)
+
+
+def nothing(repo: Repository, at: Path) -> None:
+    pass
+
+
+CHANGES: list[Callable[[Repository, Path], None]] = [
+    *(untracked, modified, renamed_by_hand, renamed_and_changed, deleted, binary, mode, odd_names),
+    *(staged, committed, no_newline_at_the_end, a_file_became_a_link, a_file_became_a_directory),
+    *(a_link_out_of_the_tree, a_repository_inside, nothing),
+]
+
+
+@pytest.fixture
+def base(repo: Repository) -> str:
+    repo.write("lines.txt", "".join(f"{n}\n\n" for n in range(60)))
+    repo.write("known.bin", b"\0\1\2")
+    repo.commit("more to change")
+    return repo.git("rev-parse", "HEAD").strip()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_diff_is_what_git_shows_once_everything_is_staged(
+    base: str, worktree: Worktree, repo: Repository, change: Callable[[Repository, Path], None]
+) -> None:
+    change(repo, worktree.path)
+    own = Path(repo.git("rev-parse", "--absolute-git-dir", cwd=worktree.path).strip())
+    before = (own / "index").read_bytes()
+    found = git.diff(worktree.path, base)
+    assert (own / "index").read_bytes() == before
+    patch, stat = by_git_alone(repo, worktree.path, base)
+    assert found.text == patch
+    assert in_words(found) == stat
+    assert not found.truncated
+
+
+def test_a_diff_looks_the_same_whatever_the_repository_sets(
+    base: str, worktree: Worktree, repo: Repository
+) -> None:
+    modified(repo, worktree.path)
+    (worktree.path / "README.md").unlink()
+    plain = git.diff(worktree.path, base)
+    for key, value in {
+        "diff.noprefix": "true",
+        "diff.mnemonicPrefix": "true",
+        "diff.renames": "false",
+        "diff.context": "9",
+        "color.ui": "always",
+        "diff.suppressBlankEmpty": "true",
+        "diff.orderFile": "/nonexistent",
+        "diff.algorithm": "histogram",
+    }.items():
+        repo.git("config", key, value)
+    assert git.diff(worktree.path, base) == plain
+
+
+def test_a_diff_is_against_the_merge_base(base: str, worktree: Worktree, repo: Repository) -> None:
+    repo.write("main-only.txt", "x\n")
+    later = repo.commit("main goes on")
+    repo.write("mine.txt", "y\n", at=worktree.path)
+    found = git.diff(worktree.path, later)
+    assert (found.files_changed, found.insertions, found.deletions) == (1, 1, 0)
+    assert git.diff(worktree.path, "main") == found
+    with pytest.raises(GitFailed) as caught:
+        git.diff(worktree.path, "no-such-branch")
+    assert caught.value.code == "base_missing"
+
+
+def test_a_diff_with_an_unrelated_base_is_against_the_base_itself(
+    worktree: Worktree, repo: Repository
+) -> None:
+    repo.git("checkout", "-q", "--orphan", "other")
+    repo.write("README.md", "other\n")
+    other = repo.commit("unrelated")
+    found = git.diff(worktree.path, other)
+    assert (found.files_changed, found.insertions, found.deletions) == (1, 1, 1)
+
+
+def test_a_long_diff_is_cut_at_a_line_and_its_numbers_mean_all(
+    base: str, worktree: Worktree, repo: Repository
+) -> None:
+    for n in range(40):
+        repo.write(f"big{n}.txt", "ä lot of text\n" * 1000, at=worktree.path)
+    found = git.diff(worktree.path, base, limit_bytes=100_000)
+    assert found.truncated
+    assert len(found.text.encode()) <= 100_000
+    assert found.text.endswith("+ä lot of text\n")
+    assert (found.files_changed, found.insertions, found.deletions) == (40, 40_000, 0)
+
+
+def test_a_diff_survives_writers_at_work(base: str, worktree: Worktree, repo: Repository) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            for n in range(20):
+                repo.write(f"busy{n}.txt", f"{turn}\n" * (1 + turn % 50), at=worktree.path)
+            repo.git("add", "-A", cwd=worktree.path, ok=False)
+            for n in range(0, 20, 3):
+                (worktree.path / f"busy{n}.txt").unlink(missing_ok=True)
+            if turn % 5 == 0:
+                repo.git("commit", "-qm", "turn", cwd=worktree.path, ok=False)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(40):
+            assert git.diff(worktree.path, base).files_changed <= 20
+    finally:
+        stop.set()
+        thread.join()
+    repo.git("add", "-A", cwd=worktree.path)
+    assert repo.git("fsck", "--no-dangling", cwd=worktree.path) == ""
+
+
+def test_a_diff_never_leads_out_of_the_worktree(
+    base: str, worktree: Worktree, repo: Repository, tmp_path: Path
+) -> None:
+    secret = tmp_path / "elsewhere"
+    Repository(secret)
+    (secret / "secret.txt").write_text("secret\n")
+    trap = Repository(tmp_path / "trap")
+    trap.git("config", "core.worktree", str(secret))
+    (worktree.path / ".git").write_text(f"gitdir: {trap.path / '.git'}\n")
+    assert "secret" not in git.diff(worktree.path, "HEAD").text
+    (worktree.path / ".git").unlink()
+    with pytest.raises(GitFailed) as caught:
+        git.diff(worktree.path, base)
+    assert caught.value.code == "not_a_worktree"
+
+
+def test_a_repository_is_told_from_what_is_none(repo: Repository, tmp_path: Path) -> None:
+    head = repo.git("rev-parse", "HEAD").strip()
+    info = git.inspect(repo.path)
+    assert (info.is_git, info.bare, info.has_commits) == (True, False, True)
+    assert (info.head_branch, info.head_commit) == ("main", head)
+    assert (info.toplevel, info.common_dir) == (repo.path, repo.path / ".git")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert not git.inspect(plain).is_git
+    repo.git("clone", "-q", "--bare", str(repo.path), str(tmp_path / "bare.git"))
+    assert git.inspect(tmp_path / "bare.git").bare
+    repo.git("checkout", "-q", "--detach")
+    assert git.inspect(repo.path).head_branch is None
+    assert git.inspect(repo.path).head_commit == head
+    empty = git.inspect(Repository(tmp_path / "no commits ü", empty=True).path)
+    assert (empty.is_git, empty.has_commits, empty.head_branch) == (True, False, "main")
+    with pytest.raises(GitFailed) as caught:
+        git.inspect(tmp_path / "gone")
+    assert caught.value.code == "directory_missing"
+
+
+def test_tracked_files_are_listed_sorted_and_whole(repo: Repository, tmp_path: Path) -> None:
+    odd_names(repo, repo.path)
+    repo.commit("odd")
+    (repo.path / os.fsdecode(b"not-utf8-\xff")).write_text("x")
+    repo.git("add", "-A")
+    repo.write("untracked.txt", "x")
+    listed = git.tracked_files(repo.path)
+    assert listed == sorted([*ODD_NAMES, "README.md", "not-utf8-\ufffd"], key=str.encode)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert git.tracked_files(plain) == []
+
+
+def test_dirty_is_anything_uncommitted(worktree: Worktree, repo: Repository) -> None:
+    assert not git.is_dirty(worktree.path)
+    repo.write("new.txt", "x\n", at=worktree.path)
+    assert git.is_dirty(worktree.path)
+    repo.commit("done", at=worktree.path)
+    assert not git.is_dirty(worktree.path)
+    repo.write("README.md", "changed\n", at=worktree.path)
+    assert git.is_dirty(worktree.path)
+    repo.git("add", "-A", cwd=worktree.path)
+    assert git.is_dirty(worktree.path)
+
+
+def test_a_submodules_changes_make_its_worktree_dirty(
+    repo: Repository, worktree: Worktree, tmp_path: Path
+) -> None:
+    library = Repository(tmp_path / "library")
+    repo.git("submodule", "add", "-q", str(library.path), "lib", cwd=worktree.path)
+    repo.commit("a submodule", at=worktree.path)
+    assert not git.is_dirty(worktree.path)
+    repo.write("lib/README.md", "changed\n", at=worktree.path)
+    assert git.is_dirty(worktree.path)
+    assert git.nested_repositories(worktree.path) == [worktree.path / "lib"]
+
+
+def test_work_is_merged_when_the_base_has_its_commits_or_its_content(
+    repo: Repository, worktree: Worktree
+) -> None:
+    assert not git.is_unmerged(worktree.path, "main")
+    for number in range(3):
+        repo.write("work.txt", f"{number}\n", at=worktree.path)
+        repo.commit(f"step {number}", at=worktree.path)
+    assert git.is_unmerged(worktree.path, "main")
+    repo.git("merge", "-q", "--squash", "card/card_001")
+    repo.commit("squashed")
+    repo.write("later.txt", "x\n")
+    repo.commit("main goes on")
+    assert not git.is_unmerged(worktree.path, "main")
+    repo.write("work.txt", "overwritten\n")
+    repo.commit("not what the card left")
+    assert git.is_unmerged(worktree.path, "main")
+
+
+def test_the_base_is_fetched_from_its_upstream(repo: Repository, tmp_path: Path) -> None:
+    clone = Repository(tmp_path / "unused", empty=True)
+    clone.git("clone", "-q", str(repo.path), str(tmp_path / "clone"))
+    assert git.fetch_base(repo.path, "main") is None
+    assert git.fetch_base(tmp_path / "clone", "main") == repo.git("rev-parse", "main").strip()
+    repo.write("more.txt", "x\n")
+    newer = repo.commit("newer")
+    assert git.fetch_base(tmp_path / "clone", "main") == newer
+    assert git.fetch_base(tmp_path / "clone", "origin/main") == newer
+    repo.git("commit", "-q", "--amend", "-m", "rewritten")
+    clone.git("reset", "-q", "--hard", newer, cwd=tmp_path / "clone")
+    assert git.fetch_base(tmp_path / "clone", "main") is None
+    shutil.rmtree(repo.path)
+    assert git.fetch_base(tmp_path / "clone", "main") is None
+
+
+def test_a_large_list_costs_little_more_than_git(tmp_path: Path) -> None:
+    big = Repository(tmp_path / "big", empty=True)
+    blob = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    (tmp_path / "entries").write_text(
+        "".join(f"100644 {blob}\td{n % 200}/file{n}.txt\n" for n in range(20_000))
+    )
+    big.git("hash-object", "-w", "/dev/null")
+    with (tmp_path / "entries").open("rb") as entries:
+        subprocess.run(
+            ["git", "update-index", "--index-info"], cwd=big.path, stdin=entries, check=True
+        )
+
+    def best(function: Callable[[], object]) -> float:
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    raw = best(lambda: big.git("ls-files", "-z"))
+    assert len(git.tracked_files(big.path)) == 20_000
+    assert best(lambda: git.tracked_files(big.path)) <= 2 * raw + 0.02
