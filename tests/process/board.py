@@ -81,6 +81,10 @@ class Board(Server):
         )
         self.api.token = made["token"]
 
+    def start(self, *, timeout: float = 40.0) -> float:
+        self.api.close()
+        return super().start(timeout=timeout)
+
     def stop(self) -> None:
         self.api.close()
         super().stop()
@@ -153,11 +157,14 @@ class Board(Server):
         return self.wait_status(card, "completed", timeout=timeout)
 
     def wait_said(self, card: Card, text: str, *, timeout: float = 15.0) -> None:
-        """Until some message of the card contains the text."""
+        """Until some message of the card contains the text; fails at once when its session has failed."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
+            session = self.session(card)
             if any(text in json.dumps(message) for message in self.messages(card)):
                 return
+            if session is not None and session["status"] == "failed":
+                break
             time.sleep(0.05)
         raise AssertionError(f"{text!r} was not said: {self.messages(card)}\n{self.log(3000)}")
 

@@ -98,5 +98,6 @@ class Client:
         return connection
 
     def close(self) -> None:
+        """Also right before a new server answers on the port: the next request connects anew."""
         for connection in self._open:
             connection.close()

@@ -191,14 +191,21 @@ class Server:
             except AssertionError:
                 self.process.kill()
                 self.process.wait()
-        deadline = time.monotonic() + 2.0
-        while (left := self.mine()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        described = [f"{process.pid} {describe(process)}" for process in left]
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        assert not left, f"left behind: {described}\n{self.log()}"
+        try:
+            self.wait_gone(timeout=2.0)
+        finally:
+            for process in self.mine():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+    def wait_gone(self, *, timeout: float) -> None:
+        """Until no process of this server is left, agents included."""
+        deadline = time.monotonic() + timeout
+        while left := self.mine():
+            if time.monotonic() > deadline:
+                described = [f"{process.pid} {describe(process)}" for process in left]
+                raise AssertionError(f"left after {timeout} s: {described}\n{self.log()}")
+            time.sleep(0.03)
 
     # What the scripted agent wrote
 

