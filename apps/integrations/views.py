@@ -41,8 +41,10 @@ class CardsView(APIView):
 
 def _reach(user: User, card_id: int) -> tuple[Membership, CardDetailRow]:
     found = membership_by_card(user, card_id)
-    detail = found and detail_row(card_id, project_id=found.project.pk, user_id=user.pk)
-    if found is None or detail is None:
+    if found is None:
+        raise nothing_here()
+    detail = detail_row(card_id, project_id=found.project.pk, user_id=user.pk)
+    if detail is None:
         raise nothing_here()
     return found, detail
 

@@ -1,4 +1,4 @@
-"""Numbers in the list of projects that belong to apps above: each registers one and counts for all at once."""
+"""Numbers in the list of projects that belong to apps above: each registers one, counted for all at once."""
 
 from __future__ import annotations
 
