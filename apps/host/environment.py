@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 _PASSED_ON = frozenset(
@@ -28,13 +29,19 @@ def search_path() -> str:
 
     An agent's `python` and `pip` must be the machine's, not ours.
     """
+    return _without_ours(os.environ.get("PATH", ""), os.environ.get("VIRTUAL_ENV", ""))
+
+
+# Asked for with every git call; resolving a dozen directories takes a tenth of that call's time.
+@lru_cache(maxsize=4)
+def _without_ours(path: str, active: str) -> str:
     own = {Path(sys.prefix, "bin")} if sys.prefix != sys.base_prefix else set()
-    if active := os.environ.get("VIRTUAL_ENV"):
+    if active:
         own.add(Path(active, "bin"))
     own |= {Path(os.path.realpath(folder)) for folder in own}
     kept = [
         entry
-        for entry in os.environ.get("PATH", "").split(os.pathsep)
+        for entry in path.split(os.pathsep)
         if entry.startswith("/")
         and Path(entry) not in own
         and Path(os.path.realpath(entry)) not in own

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,25 +127,33 @@ def create(
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with repository_lock(data_dir, info.common_dir):
-        return _create_locked(repo, info.common_dir, path, branch, base, owns_branch=owns_branch)
+        return _create_locked(repo, info, path, branch, base, owns_branch=owns_branch)
 
 
 def _create_locked(
-    repo: Path, common_dir: Path, path: Path, branch: str, base: str | None, *, owns_branch: bool
+    repo: Path,
+    info: git.RepositoryInfo,
+    path: Path,
+    branch: str,
+    base: str | None,
+    *,
+    owns_branch: bool,
 ) -> Worktree:
+    common_dir = info.common_dir
+    assert common_dir is not None
     dirs = locate(repo) or GitDirs(common_dir, common_dir)
     # Remote: a partial clone fetches what it lacks at checkout.
     env = environment(overrides=filters_off(repo, dirs), remote=True)
     last: GitFailed | None = None
     for attempt in range(_TRIES):
         forget(common_dir, path)
-        taken = _branches_like(repo, branch)
+        taken = _branches_like(repo, branch, base)
         again = owns_branch and branch in taken
         lost = None
         start: str | None = None
         name = branch
         if not again:
-            start = _start(repo, base)
+            start = _start(repo, info.head_commit, base, taken)
             name = branch if branch not in taken else _free_name(branch, taken)
             if owns_branch:
                 lost = f"The branch {branch} is gone; the work starts again from {base or 'HEAD'}."
@@ -170,8 +178,8 @@ def _create_locked(
     raise last
 
 
-def _start(repo: Path, base: str | None) -> str:
-    found = git.resolve(repo, base or "HEAD")
+def _start(repo: Path, head: str | None, base: str | None, branches: Mapping[str, str]) -> str:
+    found = head if base is None else branches.get(base) or git.resolve(repo, base)
     if found is None:
         raise GitFailed(
             f"The base branch {base} does not exist in the repository. Choose another one in the"
@@ -193,15 +201,20 @@ def _require_branch_name(repo: Path, branch: str) -> None:
         ) from problem
 
 
-def _branches_like(repo: Path, branch: str) -> set[str]:
-    """Names that are taken, among them the branch's own and those with a suffix."""
-    parent, _, _ = branch.rpartition("/")
-    pattern = f"refs/heads/{parent}/" if parent else "refs/heads/"
-    listed = run(["for-each-ref", "--format=%(refname)", pattern], cwd=repo)
-    return {os.fsdecode(line).removeprefix("refs/heads/") for line in listed.splitlines()}
+def _branches_like(repo: Path, branch: str, base: str | None) -> dict[str, str]:
+    """Commits of the branches that may be in the way (with a suffix, too), and of the base if it is a
+    branch: one process for both."""
+    parent = branch.rpartition("/")[0]
+    patterns = [f"refs/heads/{parent}/" if parent else "refs/heads/"]
+    if base and not base.startswith("-"):
+        patterns.append(f"refs/heads/{base}")
+    shape = "--format=%(refname) %(objectname)"
+    listed = os.fsdecode(run(["for-each-ref", shape, *patterns], cwd=repo))
+    pairs = (line.rpartition(" ") for line in listed.split("\n") if line)
+    return {name.removeprefix("refs/heads/"): commit for name, _, commit in pairs}
 
 
-def _free_name(branch: str, taken: set[str]) -> str:
+def _free_name(branch: str, taken: Container[str]) -> str:
     number = 2
     while f"{branch}-{number}" in taken:
         number += 1
