@@ -43,19 +43,19 @@ import django  # noqa: E402
 django.setup()
 
 import pytest  # noqa: E402
-from django.contrib.auth.hashers import Argon2PasswordHasher  # noqa: E402
 
 from apps.accounts import authentication  # noqa: E402
 from apps.accounts.models import Role, User  # noqa: E402
+from apps.accounts.passwords import Argon2Hasher  # noqa: E402
 from apps.cards import bodies  # noqa: E402
 from apps.projects.models import Project  # noqa: E402
 from tests import factories  # noqa: E402
 from tests.client import Api  # noqa: E402
 
 # Strong hashes are what makes a sign-in slow on purpose.
-Argon2PasswordHasher.time_cost = 1
-Argon2PasswordHasher.memory_cost = 64
-Argon2PasswordHasher.parallelism = 1
+Argon2Hasher.time_cost = 1
+Argon2Hasher.memory_cost = 64
+Argon2Hasher.parallelism = 1
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,13 @@ from typing import Any
 
 import jwt
 import pytest
-from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
 from apps.accounts import authentication, joining, setup_code, tokens
 from apps.accounts.models import Role, User
+from apps.accounts.passwords import Argon2Hasher
 from apps.configuration.store import AUTH_ENABLED
 from kanban_agents.secrets import derive
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Any) -> Iterator[None]:
-    monkeypatch.setattr(Argon2PasswordHasher, "time_cost", 1)
-    monkeypatch.setattr(Argon2PasswordHasher, "memory_cost", 64)
-    monkeypatch.setattr(Argon2PasswordHasher, "parallelism", 1)
+    monkeypatch.setattr(Argon2Hasher, "time_cost", 1)
+    monkeypatch.setattr(Argon2Hasher, "memory_cost", 64)
+    monkeypatch.setattr(Argon2Hasher, "parallelism", 1)
     settings.DATA_DIR = tmp_path
     settings.LOOPBACK = True
     settings.REGISTRATION = "open"
@@ -174,13 +174,13 @@ def test_an_unknown_email_costs_a_hash_too(
     client: APIClient, root: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []
-    encode = Argon2PasswordHasher.encode
+    encode = Argon2Hasher.encode
 
     def counted(self: Any, password: str, salt: str) -> str:
         hashed.append(password)
         return encode(self, password, salt)
 
-    monkeypatch.setattr(Argon2PasswordHasher, "encode", counted)
+    monkeypatch.setattr(Argon2Hasher, "encode", counted)
     post(client, "auth/login", email="nobody@example.org", password=PASSWORD)
     assert hashed == [PASSWORD]
 
