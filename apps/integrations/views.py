@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
 from apps.agents import selectors as agents
+from apps.agents.serializers import session_shape
 from apps.cards.rows import CardDetailRow, detail_row
 from apps.cards.serializers import card_detail, deferred_reason, is_live, iso
 from apps.cards.views import create_for
@@ -59,7 +60,7 @@ class CardView(APIView):
         shape = {
             **card_detail(detail, user_id=user.pk),
             "columnName": detail.column_name,
-            "sessions": agents.sessions_of(card_id),
+            "sessions": [session_shape(each) for each in agents.sessions_of(card_id)],
         }
         return conditional.json_response(dumps({"data": shape}), etag)
 
