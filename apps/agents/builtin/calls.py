@@ -116,7 +116,8 @@ class ToolRunner:
 
     def _order(self, tool: Tool | None, name: str, arguments: Any) -> BaseModel:
         mode = self._session.mode
-        names = [one.name for one in (*offered(mode), *self._servers.offered(mode))]
+        names = [own.name for own in offered(mode)]
+        names += [foreign.name for foreign in self._servers.offered(mode)]
         if tool is None or name not in names:
             why = "is not available in plan mode" if tool else "does not exist"
             raise ToolFailureError(f"The tool {name} {why}. Available: {', '.join(names)}.")

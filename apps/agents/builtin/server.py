@@ -18,6 +18,7 @@ from acp import RequestError, schema
 
 from apps.agents.builtin.client import SessionClient
 from apps.agents.builtin.credentials import SetupError, choose
+from apps.agents.builtin.mcp import McpServers
 from apps.agents.builtin.memory import COMPACT
 from apps.agents.builtin.provider import ProviderError, build_model
 from apps.agents.builtin.replay import replay
@@ -73,6 +74,7 @@ class BuiltinAgent:
         self._capabilities: schema.ClientCapabilities | None = None
         self._sessions: dict[str, Session] = {}
         self._running: dict[str, asyncio.Task[Any]] = {}
+        self._servers: dict[str, McpServers] = {}
         self._model: asyncio.Task[Model] | None = None
         self._announcements: set[asyncio.Task[None]] = set()
 
@@ -109,6 +111,7 @@ class BuiltinAgent:
             agent_capabilities=schema.AgentCapabilities(
                 load_session=True,
                 prompt_capabilities=schema.PromptCapabilities(image=True, embedded_context=True),
+                mcp_capabilities=schema.McpCapabilities(http=True),
                 session_capabilities=schema.SessionCapabilities(
                     list=schema.SessionListCapabilities(),
                     resume=schema.SessionResumeCapabilities(),
@@ -118,10 +121,13 @@ class BuiltinAgent:
             auth_methods=[],
         )
 
-    async def new_session(self, cwd: str, **_: Any) -> schema.NewSessionResponse:
+    async def new_session(
+        self, cwd: str, mcp_servers: list[Any] | None = None, **_: Any
+    ) -> schema.NewSessionResponse:
         self._load_model()
         session = self._store.create(_directory(cwd))
         self._sessions[session.id] = session
+        self._servers[session.id] = McpServers(mcp_servers or [], Path(cwd))
         self._announce(session.id)
         return schema.NewSessionResponse(session_id=session.id, modes=_modes(session))
 
@@ -139,7 +145,7 @@ class BuiltinAgent:
         self._announcements.add(task)
         task.add_done_callback(self._announcements.discard)
 
-    async def _open(self, session_id: str, cwd: str) -> Session:
+    async def _open(self, session_id: str, cwd: str, mcp_servers: list[Any] | None) -> Session:
         loading = self._load_model()
         session = self._sessions.get(session_id)
         if session is None:
@@ -152,6 +158,9 @@ class BuiltinAgent:
             except UnreadableSessionError as problem:
                 raise RequestError(_INTERNAL, str(problem)) from problem
         session.cwd = _directory(cwd)
+        if former := self._servers.get(session_id):
+            await former.close()
+        self._servers[session_id] = McpServers(mcp_servers or [], Path(cwd))
         self._announce(session_id)
         return self._sessions.setdefault(session_id, session)
 
@@ -163,15 +172,18 @@ class BuiltinAgent:
             {"uri": session_id},
         )
 
-    async def load_session(self, cwd: str, session_id: str, **_: Any) -> schema.LoadSessionResponse:
-        session = await self._open(session_id, cwd)
+    async def load_session(
+        self, cwd: str, session_id: str, mcp_servers: list[Any] | None = None, **_: Any
+    ) -> schema.LoadSessionResponse:
+        session = await self._open(session_id, cwd, mcp_servers)
         await replay(session, self._client(session_id))
         return schema.LoadSessionResponse(modes=_modes(session))
 
     async def resume_session(
-        self, session_id: str, cwd: str, **_: Any
+        self, session_id: str, cwd: str, mcp_servers: list[Any] | None = None, **_: Any
     ) -> schema.ResumeSessionResponse:
-        return schema.ResumeSessionResponse(modes=_modes(await self._open(session_id, cwd)))
+        session = await self._open(session_id, cwd, mcp_servers)
+        return schema.ResumeSessionResponse(modes=_modes(session))
 
     async def list_sessions(self, cwd: str | None = None, **_: Any) -> schema.ListSessionsResponse:
         found = await asyncio.to_thread(self._store.list, cwd)
@@ -191,6 +203,8 @@ class BuiltinAgent:
         """Stop what runs and forget the session in memory; the stored one stays."""
         await self.cancel(session_id)
         self._sessions.pop(session_id, None)
+        if servers := self._servers.pop(session_id, None):
+            await servers.close()
         return schema.CloseSessionResponse()
 
     async def set_session_mode(
@@ -246,7 +260,9 @@ class BuiltinAgent:
     async def _work(self, session: Session, prompt: list[Any], turns: list[Turn]) -> Any:
         # The shield keeps the import going when this prompt is cancelled: others need it too.
         model = await asyncio.shield(self._load_model())
-        turn = Turn(session, self._store, self._client(session.id), model)
+        turn = Turn(
+            session, self._store, self._client(session.id), model, self._servers[session.id]
+        )
         turns.append(turn)
         return await turn.run(_contents(prompt))
 

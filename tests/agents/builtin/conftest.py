@@ -85,7 +85,7 @@ class Person:
 
 
 class Agent:
-    """A running agent. `stderr` is what it complained about."""
+    """A running agent and the person it works for."""
 
     def __init__(self, process: asyncio.subprocess.Process, home: Path) -> None:
         self.process = process
@@ -123,16 +123,19 @@ StartAgent = Callable[..., Awaitable[Agent]]
 
 @contextlib.asynccontextmanager
 async def starter(provider: str, home: Path) -> AsyncIterator[StartAgent]:
+    """Starts agents and ends them; none may have had anything to complain about."""
     started: list[Agent] = []
+    complaints = (home / "stderr.txt").open("wb")
 
     async def start(*, cwd: Path | None = None, **env: str) -> Agent:
         keys = {"OPENAI_API_KEY": "sk-mock", "OPENAI_BASE_URL": f"{provider}/v1"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-W", "error", str(PROGRAM)),
+            *(sys.executable, "-P", "-W", "error", "-W", "ignore::ResourceWarning", str(PROGRAM)),
             cwd=cwd or home,
             env={"PATH": os.environ["PATH"], "HOME": str(home), **(env or keys)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=complaints,
             start_new_session=True,
             limit=50_000_000,
         )
@@ -147,6 +150,8 @@ async def starter(provider: str, home: Path) -> AsyncIterator[StartAgent]:
             with contextlib.suppress(ProcessLookupError):
                 agent.process.kill()
             await agent.process.wait()
+        complaints.close()
+    assert (home / "stderr.txt").read_text() == ""
 
 
 @pytest_asyncio.fixture(loop_scope="module")
