@@ -8,7 +8,6 @@ child is killed and every agent process of this host.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -55,8 +54,6 @@ def run(pipe: int, sweep: Callable[[], object]) -> None:
     being started during the first pass is found by the second)."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Collecting would write to pages that are shared with the supervisor.
-    gc.disable()
     watched = _Watched()
     rest = b""
     while data := os.read(pipe, 4096):
@@ -101,16 +98,21 @@ class Leash:
         os.close(self.read)
 
 
-def sweeper(host_id: str) -> Callable[[], object]:
-    """What `run` calls to end every agent process of a host."""
-    from apps.host import processes
-
-    return lambda: processes.sweep(f"{host_id}:")
-
-
 def main(arguments: list[str]) -> int:
-    """`python -m apps.host.guard <pipe> <host id>`: the guard as a fresh interpreter."""
-    run(int(arguments[0]), sweeper(arguments[1]))
+    """`python -m apps.host.guard <pipe> <host id>`."""
+    with contextlib.suppress(ImportError):
+        from setproctitle import setproctitle
+
+        setproctitle("kanban-agents: guard")
+    pipe, host_id = int(arguments[0]), arguments[1]
+
+    def sweep() -> None:
+        # Imported at the end only: the guard waits for days in a third of the memory.
+        from apps.host import processes
+
+        processes.sweep(f"{host_id}:")
+
+    run(pipe, sweep)
     return 0
 
 

@@ -56,11 +56,11 @@ def _quiet_streams() -> None:
     os.dup2(2, 1)
 
 
-def fork(body: Callable[[], int | None], *, close: Iterable[int] = (), tied: bool = True) -> int:
+def fork(body: Callable[[], int | None], *, close: Iterable[int] = ()) -> int:
     """Run `body` in a child in its own session; answers with its process id.
 
-    The caller must have no other thread and no open connection to a database or broker. `close`:
-    descriptors the child must not keep. `tied`: the child dies with this process.
+    The child dies with this process. The caller must have no other thread and no open connection to a
+    database or broker. `close`: descriptors the child must not keep.
     """
     parent = os.getpid()
     sys.stdout.flush()
@@ -72,8 +72,7 @@ def fork(body: Callable[[], int | None], *, close: Iterable[int] = (), tied: boo
     try:
         _forget_parents_signals()
         os.setsid()
-        if tied:
-            die_with(parent)
+        die_with(parent)
         for descriptor in close:
             os.close(descriptor)
         _quiet_streams()

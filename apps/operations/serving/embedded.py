@@ -39,20 +39,13 @@ class _Server:
         )
 
     def start_guard(self, report: int) -> int:
+        # Always a fresh interpreter: a fork would keep its own copy of every page the others change.
         self.leash.repeat()
-        if not self.fork:
-            argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host_id(settings.DATA_DIR)]
-            return spawn.command(
-                argv, keep=(self.leash.read, self.lock.descriptor), cwd=settings.BASE_DIR
-            )
-
-        def body() -> None:
-            setproctitle("kanban-agents: guard")
-            guard.run(self.leash.read, guard.sweeper(host_id(settings.DATA_DIR)))
-
-        kept = (self.leash.read, self.lock.descriptor)
-        mine = [fd for fd in self._private(report) if fd not in kept]
-        return spawn.fork(body, close=[*mine, self.listener.fileno()], tied=False)
+        host = host_id(settings.DATA_DIR)
+        argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host]
+        return spawn.command(
+            argv, keep=(self.leash.read, self.lock.descriptor), cwd=settings.BASE_DIR
+        )
 
     def start_redis(self, report: int) -> int:
         program = redis_server.require_program()
@@ -67,7 +60,7 @@ class _Server:
             return spawn.command(roles.command_line("worker", report=report), keep=(report,))
         return spawn.fork(
             lambda: roles.run_worker(report, beat=True),
-            close=[*self._private(), self.listener.fileno()],
+            close=[*self.supervisor.private_descriptors(), self.listener.fileno()],
         )
 
     def start_web(self, report: int) -> int:
@@ -75,13 +68,14 @@ class _Server:
         if not self.fork:
             argv = roles.command_line("web", report=report, listen=listen)
             return spawn.command(argv, keep=(report, listen))
-        return spawn.fork(lambda: roles.run_web(self.listener, report), close=self._private())
-
-    def _private(self, *more: int) -> list[int]:
-        return [*self.supervisor.private_descriptors(), *more]
+        return spawn.fork(
+            lambda: roles.run_web(self.listener, report),
+            close=self.supervisor.private_descriptors(),
+        )
 
     def start(self, on_ready: Callable[[], None]) -> None:
         add = self.supervisor.add
+        add(Child("guard", self.start_guard, stays=True))
         if settings.REDIS_EMBEDDED:
             add(Child("redis", self.start_redis, patience=1.0))
         database.bring_up_to_date()
@@ -96,8 +90,6 @@ class _Server:
                 f"the embedded Redis server doesn't answer on {settings.REDIS_SOCKET};"
                 f" see {redis_server.log_file(settings.REDIS_SOCKET)}, or set KANBAN_REDIS_URL"
             )
-        # Forked only now: started before the imports it would share no memory with the others.
-        add(Child("guard", self.start_guard, stays=True))
         silence = WORKER_SILENCE if worker.has_loop() else None
         add(Child("web", self.start_web, patience=3.0, silence=30.0, on_first_byte=on_ready))
         add(Child("worker", self.start_worker, patience=5.0, silence=silence))

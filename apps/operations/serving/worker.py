@@ -13,7 +13,7 @@ from typing import Any
 from celery import signals
 from celery.apps import worker as celery_worker
 from celery.beat import Scheduler, Service
-from celery.platforms import SecurityWarning
+from celery.exceptions import SecurityWarning
 from celery.worker import state
 
 THREADS = 4
@@ -25,10 +25,8 @@ class _Worker(celery_worker.Worker):
 
     def install_platform_tweaks(self, worker: Any) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
-            signals.worker_shutting_down.send(
-                sender=self.hostname, sig=number, how="Warm", exitcode=0
-            )
-            state.should_stop = 0
+            signals.worker_shutting_down.send(sender=worker, sig=number, how="Warm", exitcode=0)
+            state.should_stop = 0  # type: ignore[assignment]  # an exit code, says Celery
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
