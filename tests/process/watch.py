@@ -74,15 +74,18 @@ class Watch:
                 self._changed.wait(left)
 
     def status(self, session_id: str, status: str, *, timeout: float = 15.0) -> Frame:
-        return self.wait(
+        """Wait until the session is said to have it; a failure that isn't wanted ends the wait."""
+        found = self.wait(
             lambda frame: (
                 frame["type"] == "agent.status"
                 and frame["data"]["sessionId"] == session_id
-                and frame["data"]["status"] == status
+                and frame["data"]["status"] in (status, "failed")
             ),
             timeout=timeout,
             what=f"agent.status {status}",
         )
+        assert found["data"]["status"] == status, found["data"]["error"]
+        return found
 
     def seqs(self) -> list[int]:
         return [frame["seq"] for frame in self.frames if frame.get("seq") is not None]
