@@ -8,7 +8,10 @@ import sys
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.process.board import Board
 
 FAKES = Path(__file__).resolve().parents[1] / "fakes"
 Script = dict[str, Any]
@@ -58,3 +61,18 @@ class Provider:
         self._process.wait(5)
         if self._process.stdout:
             self._process.stdout.close()
+
+
+def store_key(board: Board, provider: Provider) -> str:
+    """A credential that leads to the provider; returns its id."""
+    made: str = board.api.post(
+        "/credentials",
+        {
+            "name": "Model",
+            "provider": "anthropic",
+            "apiKey": "sk-ant-a-key-for-tests-0123456789",
+            "baseUrl": provider.url,
+            "model": "claude-sonnet-4-5",
+        },
+    )["id"]
+    return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from tests.process.board import Board, Card, Project, board_in
+from tests.process.provider import Provider, store_key
 from tests.process.server import until
 
 JOB = (
@@ -208,6 +210,63 @@ def test_one_job_survives_the_death_of_everything_one_after_the_other(board: Boa
     assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b", "c"]
     originals = [text for text in board.prompts(card) if text.startswith("# A task")]
     assert len(originals) == 1
+
+
+SURVIVOR = [
+    {
+        "prompt": "(?<!---\\n# A task\\n\\n)\\[survive\\]",
+        "steps": [
+            {
+                "say": [
+                    {"text": "I start."},
+                    {"do": "bash", "command": "echo a >> log.txt; sleep 30"},
+                ]
+            },
+            {"say": [{"text": "Never said."}]},
+        ],
+    },
+    {
+        "prompt": "interrupted by a restart",
+        "steps": [
+            {
+                "say": [
+                    {"text": "I go on."},
+                    {"do": "bash", "command": "echo b >> log.txt; sleep 4"},
+                ]
+            },
+            {"say": [{"text": "It is finished."}]},
+        ],
+    },
+]
+
+
+def test_the_builtin_agents_job_survives_worker_web_redis_and_supervisor(
+    board: Board, tmp_path: Path
+) -> None:
+    with Provider(SURVIVOR, tmp_path) as provider:
+        project = board.make_project("builtin")
+        key = store_key(board, provider)
+        board.api.put(f"/projects/{project.id}/credential", {"credentialId": key})
+        card = board.work(project, "[survive]")
+        log = board.worktree(card) / "log.txt"
+        until(log.exists, timeout=30, what="the first command")
+        board.wait_said(card, "echo a")
+        board.kill("worker")
+        until(lambda: "b" in log.read_text(), timeout=30, what="the work after the worker's death")
+        for role in ("web", "redis"):
+            old = board.kill(role)
+            board.wait_replaced(role, old)
+        board.kill("supervisor")
+        board.wait_gone(timeout=2.5)
+        board.start()
+        session = board.finish(card, timeout=40)
+        messages = board.assert_gapless(card)
+    assert log.read_text().split() == ["a", "b", "b"]
+    assert board.texts(card)[0] == "I start."
+    assert board.texts(card)[-1] == "It is finished."
+    assert len([each for each in messages if each["role"] == "user"]) == 1
+    assert board.api.get(f"{card.url}/diff")["stats"]["insertions"] == 3
+    assert_seqs_gapless(board, project, session["sessionId"], messages)
 
 
 def _cwd(process: psutil.Process) -> str:

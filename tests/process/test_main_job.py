@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.board import Board, Project
-from tests.process.provider import Provider
+from tests.process.provider import Provider, store_key
 from tests.process.repository import git
 
 SCRIPTS = [
@@ -54,20 +54,6 @@ SCRIPTS = [
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     with Provider(SCRIPTS, tmp_path_factory.mktemp("provider")) as running:
         yield running
-
-
-def store_key(board: Board, provider: Provider) -> str:
-    made: str = board.api.post(
-        "/credentials",
-        {
-            "name": "Model",
-            "provider": "anthropic",
-            "apiKey": "sk-ant-a-key-for-tests-0123456789",
-            "baseUrl": provider.url,
-            "model": "claude-sonnet-4-5",
-        },
-    )["id"]
-    return made
 
 
 @pytest.fixture
