@@ -194,7 +194,7 @@ def worktree(tmp_path: Path) -> Path:
     return path
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait for something to become true; its value."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):

@@ -59,7 +59,7 @@ async def test_cancelling_withdraws_an_open_permission_request(
 ) -> None:
     session = await agent.session(worktree, "ask")
     turn = asyncio.create_task(agent.prompt(session, "[bash] run"))
-    await agent.person.was_asked.wait()
+    await until(agent.person.was_asked.is_set)
 
     assert await cancelled(agent, session, turn) < 1
 
