@@ -21,6 +21,7 @@ from apps.common.errors import Invalid, NotFound
 from apps.common.ids import BadId, parse_id
 from apps.common.serializers import checked
 from apps.projects import conditional
+from apps.projects.fetching import fetch
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
 
 
@@ -33,7 +34,7 @@ class BoardViewSet(ProjectScopedViewSet):
     }
 
     def board(self) -> Board:
-        found = Board.objects.filter(project=self.project, pk=self.kwargs["board_id"]).first()
+        found = fetch(Board, self.kwargs["board_id"], project_id=self.project.pk)
         if found is None:
             raise nothing_here()
         return found
@@ -84,7 +85,7 @@ class ColumnViewSet(ProjectScopedViewSet):
     }
 
     def column(self) -> Column:
-        found = Column.objects.filter(project=self.project, pk=self.kwargs["column_id"]).first()
+        found = fetch(Column, self.kwargs["column_id"], project_id=self.project.pk)
         if found is None:
             raise nothing_here()
         return found
@@ -104,7 +105,7 @@ class ColumnViewSet(ProjectScopedViewSet):
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         body = checked(CreateColumnInput, request.data)
-        board = Board.objects.filter(project=self.project, pk=body.pop("board_id")).first()
+        board = fetch(Board, body.pop("board_id"), project_id=self.project.pk)
         if board is None:
             raise NotFound("There is no such board in this project.")
         column = services.create_column(board, **body, by=self.user.pk)

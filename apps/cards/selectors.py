@@ -8,15 +8,16 @@ from django.db.models import Count
 from apps.boards.models import Board, Column, ColumnType
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
+from apps.projects.fetching import fetch
 from apps.runs.models import LIVE
 
 
 def card_of(project_id: int, card_id: int) -> Card | None:
-    return Card.objects.select_related("column").filter(project_id=project_id, pk=card_id).first()
+    return fetch(Card, card_id, project_id=project_id)
 
 
 def column_of(project_id: int, column_id: int) -> Column | None:
-    return Column.objects.filter(project_id=project_id, pk=column_id).first()
+    return fetch(Column, column_id, project_id=project_id)
 
 
 def first_column(board_id: int, *types: str) -> Column | None:
@@ -88,14 +89,25 @@ def _named_column(
 
 
 def _default_column(project_id: int, board_id: int | None) -> Column:
-    if board_id is None:
-        first = Board.objects.filter(project_id=project_id).order_by("position", "pk").first()
-        if first is None:
-            raise Conflict("The project has no board; create one first.", code="no_column")
-        board_id = first.pk
-    column = first_column(board_id, ColumnType.BACKLOG) or first_column(board_id)
+    """One statement to find it, since nearly every new card lands like this."""
+    board = (
+        "%s"
+        if board_id is not None
+        else ("(SELECT id FROM boards_board WHERE project_id = %s ORDER BY position, id LIMIT 1)")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM boards_column WHERE board_id = {board}"
+            " ORDER BY CASE WHEN column_type = 'backlog' THEN 0 ELSE 1 END, position, id LIMIT 1",
+            [project_id if board_id is None else board_id],
+        )
+        row = cursor.fetchone()
+    column = None if row is None else fetch(Column, row[0], project_id=project_id)
     if column is None:
-        raise Conflict("The board has no column; create one first.", code="no_column")
+        raise Conflict(
+            "There is no column that the card could go into; create a board with columns first.",
+            code="no_column",
+        )
     return column
 
 

@@ -87,9 +87,7 @@ def test_an_unchanged_list_is_not_sent_again(
     assert reader.get(url, 200, If_None_Match=of_alice)[0]["hasActiveAgent"] is True
 
 
-def test_unread_is_each_persons_own(
-    api: Any, url: str, card: Card, alice: User, bob: User
-) -> None:
+def test_unread_is_each_persons_own(api: Any, url: str, card: Card, alice: User, bob: User) -> None:
     def unread(user: User) -> bool:
         (listed,) = api(user).get(url)
         assert api(user).get(f"{url}/{card.pk}")["unread"] is listed["unread"]
@@ -212,15 +210,11 @@ def test_a_move_that_makes_no_sense_is_refused(
     api(alice).patch(f"{url}/{card.pk}/move", body, status)
 
 
-def test_moving_to_a_foreign_column_is_a_404(
-    api: Any, url: str, card: Card, alice: User
-) -> None:
+def test_moving_to_a_foreign_column_is_a_404(api: Any, url: str, card: Card, alice: User) -> None:
     other = factories.make_project(alice, name="Other")
     column = factories.column(other)
     api(alice).patch(f"{url}/{card.pk}/move", {"columnId": column.pk}, 404)
-    api(alice).patch(
-        f"/api/projects/{other.pk}/cards/{card.pk}/move", {"columnId": column.pk}, 404
-    )
+    api(alice).patch(f"/api/projects/{other.pk}/cards/{card.pk}/move", {"columnId": column.pk}, 404)
 
 
 def test_a_move_to_another_board_of_the_project_is_fine(
@@ -314,9 +308,7 @@ def test_a_card_that_stays_deferred_says_why_and_where_it_stands(
     assert found["deferredReason"]["code"] == "blocked"
 
 
-def test_circles_of_blockers_are_refused(
-    api: Any, project: Project, url: str, alice: User
-) -> None:
+def test_circles_of_blockers_are_refused(api: Any, project: Project, url: str, alice: User) -> None:
     a, b, c = (factories.make_card(project, title=name).pk for name in "abc")
     changed = api(alice).patch(f"{url}/{a}", {"blockedBy": [b, b, f"card_{b:03d}"]})
     assert changed["blockedBy"] == [f"card_{b:03d}"]
@@ -429,9 +421,7 @@ def test_the_diff_holds_new_files_too(
     assert found["truncated"] is False
 
 
-def test_without_a_worktree_the_diff_is_empty(
-    api: Any, url: str, card: Card, bob: User
-) -> None:
+def test_without_a_worktree_the_diff_is_empty(api: Any, url: str, card: Card, bob: User) -> None:
     assert api(bob).get(f"{url}/{card.pk}/diff") == {
         "diff": "",
         "stats": {"filesChanged": 0, "insertions": 0, "deletions": 0},

@@ -100,9 +100,7 @@ def test_a_path_on_below_or_above_somebody_elses_project_is_taken(
     api(root).post("/api/projects", {"name": "Root's", "path": path})
 
 
-def test_the_same_path_twice_is_fine_for_its_admin(
-    api: Any, project: Project, alice: User
-) -> None:
+def test_the_same_path_twice_is_fine_for_its_admin(api: Any, project: Project, alice: User) -> None:
     api(alice).post("/api/projects", {"name": "Again", "path": project.path})
 
 

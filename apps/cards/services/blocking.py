@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from django.db import connection
+
 from apps.boards.models import ColumnType
 from apps.cards import starting
 from apps.cards.gate import BLOCKED, own_obstacle
@@ -14,9 +16,11 @@ from apps.common.errors import Invalid, NotFound
 
 def start_unblocked(blocker_id: int, *, by: int | None) -> None:
     """Start the cards that were deferred only because of this one (K14)."""
-    start_if_unblocked(
-        Dependency.objects.filter(blocker_id=blocker_id).values_list("card_id", flat=True), by=by
-    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT card_id FROM cards_dependency WHERE blocker_id = %s", [blocker_id])
+        waiting = [row[0] for row in cursor.fetchall()]
+    if waiting:
+        start_if_unblocked(waiting, by=by)
 
 
 def start_if_unblocked(card_ids: Iterable[int], *, by: int | None) -> None:

@@ -8,7 +8,7 @@ from apps.boards.models import Column, ColumnType
 from apps.cards.events import CardCreated
 from apps.cards.models import Card
 from apps.cards.selectors import landing_column
-from apps.cards.services.standing import length, next_seq
+from apps.cards.services.standing import one
 from apps.common.errors import NotFound
 from apps.events import bus
 from apps.projects.models import Project
@@ -41,13 +41,20 @@ def create_or_find_card(
             return found, False
     if column is None:
         column = landing_column(project.pk)
-    elif not Column.objects.filter(pk=column.pk).exists():
+    place = one(
+        "SELECT (SELECT COUNT(*) FROM cards_card WHERE column_id = col.id), stream.version + 1"
+        " FROM boards_column col JOIN events_eventstream stream"
+        " ON stream.project_id = col.project_id WHERE col.id = %s",
+        [column.pk],
+    )
+    if place is None:
         raise NotFound("Somebody has just deleted this column.")
+    position, seq = place
     starts = column.column_type == ColumnType.ACTIVE
     card = Card.objects.create(
         project=project,
         column=column,
-        position=length(column.pk),
+        position=position,
         title=title,
         prompt=prompt,
         labels=list(labels),
@@ -56,7 +63,7 @@ def create_or_find_card(
         external_id=external_id,
         completed_at=timezone.now() if column.column_type in COMPLETE else None,
         created_by_id=by,
-        noted_seq=next_seq(project.pk),
+        noted_seq=seq,
         noted_by=by,
     )
     bus.publish(CardCreated(project_id=project.pk, card=card, by=by, starts=starts), by=by)

@@ -66,12 +66,6 @@ def next_seq(project_id: int) -> int:
     return int(row[0])
 
 
-def length(column_id: int) -> int:
-    row = one("SELECT COUNT(*) FROM cards_card WHERE column_id = %s", [column_id])
-    assert row is not None
-    return int(row[0])
-
-
 def close_gap(column_id: int, position: int) -> None:
     execute(
         "UPDATE cards_card SET position = position - 1 WHERE column_id = %s AND position > %s",
