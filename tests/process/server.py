@@ -54,6 +54,7 @@ class Server:
         self.data = folder / "data"
         self.output = folder / "server.log"
         self.port = free_port()
+        self.arguments: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         self.home.mkdir(parents=True, exist_ok=True)
         self.environment = {
@@ -70,7 +71,7 @@ class Server:
         began = time.monotonic()
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "manage.py"), "serve"],
+                [sys.executable, str(ROOT / "manage.py"), "serve", *self.arguments],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

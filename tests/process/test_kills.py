@@ -191,27 +191,6 @@ def test_an_orderly_stop_interrupts_sessions_which_go_on_after_the_start(board: 
     assert "failed" not in told
 
 
-def test_one_job_survives_the_death_of_everything_one_after_the_other(board: Board) -> None:
-    prompt = (
-        "[resumable] [tool append log.txt a] [lines 20/s for 3 s] [tool append log.txt b]"
-        " [lines 20/s for 3 s] [tool append log.txt c] [lines 20/s for 3 s] [say end]"
-    )
-    card = board.work(board.make_project(), prompt)
-    board.wait_said(card, "line 5")
-    for role in ("worker", "web", "redis"):
-        old = board.kill(role)
-        board.wait_replaced(role, old)
-        time.sleep(0.5)
-    board.wait_status(card, "running", timeout=30)
-    board.kill("supervisor")
-    board.start()
-    board.finish(card, timeout=60)
-    board.assert_gapless(card)
-    assert (board.worktree(card) / "log.txt").read_text().split() == ["a", "b", "c"]
-    originals = [text for text in board.prompts(card) if text.startswith("# A task")]
-    assert len(originals) == 1
-
-
 SURVIVOR = [
     {
         "prompt": "(?<!---\\n# A task\\n\\n)\\[survive\\]",
