@@ -27,6 +27,10 @@ def _leave(made_by: int) -> None:
 
 atexit.register(_leave, os.getpid())
 
+# Keys of the developer's own would start real agents.
+for _name in list(os.environ):
+    if _name.startswith(("ANTHROPIC_", "OPENAI_", "OPENROUTER_", "GEMINI_", "GOOGLE_GEMINI_")):
+        del os.environ[_name]
 for _name in [name for name in os.environ if name.startswith("KANBAN_")]:
     if not _name.startswith("KANBAN_TEST_"):
         del os.environ[_name]

@@ -1,20 +1,28 @@
 from __future__ import annotations
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from apps.cards.models import Card
-from apps.cards.services.standing import execute, one
+from apps.cards.services.standing import execute, gone, one
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
 from apps.events import bus, telling
 
 
-@bus.atomically
 def mark_viewed(card: Card, *, user_id: int) -> None:
     """This person has seen all there is. Repeatable; told to their own browsers only, without a seq.
 
     Takes no lock: a change that commits meanwhile has a later seq, and makes the card unread again.
     """
+    try:
+        _mark_viewed(card, user_id=user_id)
+    except IntegrityError:
+        # Without the lock the card can go between our statement and the commit.
+        raise gone() from None
+
+
+@bus.atomically
+def _mark_viewed(card: Card, *, user_id: int) -> None:
     raised = one(
         "INSERT INTO cards_cardread (card_id, user_id, seq)"
         " SELECT c.id, %s, s.version FROM cards_card c"

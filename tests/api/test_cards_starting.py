@@ -1,0 +1,202 @@
+"""What starts an agent, what stops it and what does neither; here the session is only queued, never run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from apps.accounts.models import User
+from apps.agents.models import AgentSession
+from apps.boards.models import Column
+from apps.cards import services
+from apps.cards.models import Card
+from apps.events.models import StoredEvent
+from apps.projects.models import Project
+from tests import factories
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+@pytest.fixture
+def url(project: Project) -> str:
+    return f"/api/projects/{project.pk}/cards"
+
+
+@pytest.fixture
+def active(project: Project) -> Column:
+    return factories.column(project, "active")
+
+
+@pytest.fixture
+def credential(project: Project, alice: User) -> None:
+    """A model server of one's own needs no key."""
+    project.credential = factories.make_credential(
+        alice, provider="openai-compatible", base_url="http://127.0.0.1:9", model="m"
+    )
+    project.save(update_fields=["credential"])
+
+
+@pytest.fixture
+def card(project: Project) -> Card:
+    return factories.make_card(project)
+
+
+def state(card: Card | int) -> tuple[str | None, str | None]:
+    """(agentStatus, code of the deferral)"""
+    row = Card.objects.get(pk=card if isinstance(card, int) else card.pk)
+    return row.agent_status, row.deferred_code
+
+
+def test_entering_an_active_column_queues_a_session(
+    api: Any, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    moved = api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert (moved["hasActiveAgent"], moved["agentStatus"]) == (True, "queued")
+    session = AgentSession.objects.get()
+    assert (session.card_id, session.started_by_id) == (card.pk, bob.pk)
+
+
+def test_a_new_place_in_the_same_column_starts_nothing(
+    api: Any, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    before = AgentSession.objects.get()
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk, "position": 0})
+    after = AgentSession.objects.get()
+    assert (after.pk, after.state, after.fence) == (before.pk, before.state, before.fence)
+
+
+def test_without_a_credential_the_card_is_deferred_and_the_move_holds(
+    api: Any, url: str, card: Card, active: Column, bob: User
+) -> None:
+    moved = api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert moved["columnId"] == f"col_{active.pk:03d}"
+    assert (moved["deferred"], moved["deferredReason"]["code"]) == (True, "no_credential")
+    error = api(bob).post(f"{url}/{card.pk}/activate", status=409)
+    assert error["code"] == "no_credential"
+    assert error["message"] == moved["deferredReason"]["message"]
+
+
+@pytest.mark.parametrize("address", ["{url}", "/api/cards"])
+def test_a_card_can_be_made_and_started_in_one_call(
+    api: Any, project: Project, url: str, bob: User, credential: None, address: str
+) -> None:
+    body = {"title": "Go", "start": True, "externalId": "ci-1", "projectId": project.pk}
+    made = api(bob).post(address.format(url=url), body)
+    assert made["agentStatus"] == "queued"
+    again = api(bob).post(address.format(url=url), body, 200)
+    assert again["id"] == made["id"]
+    assert AgentSession.objects.count() == 1
+
+
+def test_activate_starts_what_was_put_off(
+    api: Any, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk, "defer": True})
+    assert state(card) == (None, "deferred")
+    api(bob).post(f"{url}/{card.pk}/activate", status=204)
+    assert state(card) == ("queued", None)
+    before = StoredEvent.objects.count()
+    api(bob).post(f"{url}/{card.pk}/activate", {}, status=204)
+    assert StoredEvent.objects.count() == before
+    assert AgentSession.objects.count() == 1
+
+
+def test_activate_takes_a_card_out_of_the_backlog(
+    api: Any, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    api(bob).post(f"{url}/{card.pk}/activate", status=204)
+    assert Card.objects.get().column == active
+    assert state(card) == ("queued", None)
+
+
+def test_leaving_the_active_column_stops_the_agent(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    backlog = factories.column(project)
+    left = api(bob).patch(f"{url}/{card.pk}/move", {"columnId": backlog.pk})
+    assert (left["hasActiveAgent"], left["agentStatus"]) == (False, "cancelled")
+
+
+def test_a_blocked_card_starts_when_its_last_blocker_is_complete(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    first, second = (factories.make_card(project, title=name) for name in ("Dig", "Plant"))
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [first.pk, second.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert state(card) == (None, "blocked")
+    api(bob).post(f"{url}/{first.pk}/complete", status=204)
+    assert state(card) == (None, "blocked")
+    api(bob).patch(f"{url}/{second.pk}/move", {"columnId": factories.column(project, "done").pk})
+    assert state(card) == ("queued", None)
+
+
+@pytest.mark.parametrize("way", ["delete", "unblock"])
+def test_a_blocked_card_starts_when_nothing_is_left_to_wait_for(
+    api: Any,
+    project: Project,
+    url: str,
+    card: Card,
+    active: Column,
+    bob: User,
+    credential: None,
+    way: str,
+) -> None:
+    blocker = factories.make_card(project, title="Dig")
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    if way == "delete":
+        api(bob).delete(f"{url}/{blocker.pk}")
+    else:
+        api(bob).patch(f"{url}/{card.pk}", {"blockedBy": []})
+    assert state(card) == ("queued", None)
+
+
+def test_a_blocked_card_that_waits_in_the_backlog_stays_there(
+    api: Any, project: Project, url: str, card: Card, bob: User, credential: None
+) -> None:
+    blocker = factories.make_card(project, title="Dig")
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
+    api(bob).post(f"{url}/{blocker.pk}/complete", status=204)
+    assert state(card) == (None, None)
+
+
+def test_a_card_put_off_by_a_person_is_not_started_by_its_blocker(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    blocker = factories.make_card(project, title="Dig")
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk, "defer": True})
+    api(bob).post(f"{url}/{blocker.pk}/complete", status=204)
+    assert state(card) == (None, "deferred")
+
+
+def test_completing_in_place_stops_the_agent_too(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    done = factories.column(project, "done")
+    api(bob).delete(f"/api/projects/{project.pk}/columns/{done.pk}")
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    api(bob).post(f"{url}/{card.pk}/complete", status=204)
+    found = api(bob).get(f"{url}/{card.pk}")
+    assert (found["agentStatus"], found["hasActiveAgent"]) == ("cancelled", False)
+    assert found["completedAt"] is not None
+
+
+def test_the_servers_own_move_makes_nothing_unread(
+    api: Any, project: Project, url: str, card: Card, bob: User
+) -> None:
+    api(bob).post(f"{url}/{card.pk}/view", status=204)
+    services.move_card(card, to=factories.column(project, "done"), by=None)
+    assert api(bob).get(f"{url}/{card.pk}")["unread"] is False
+
+
+def test_deleting_with_force_ends_the_session(
+    api: Any, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    api(bob).delete(f"{url}/{card.pk}", 409)
+    api(bob).delete(f"{url}/{card.pk}?force=1")
+    assert not AgentSession.objects.exists()
