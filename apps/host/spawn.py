@@ -19,6 +19,7 @@ from pathlib import Path
 
 CAN_FORK_AFTER_IMPORT = sys.platform.startswith("linux")
 _PR_SET_PDEATHSIG = 1
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def die_with(parent: int) -> None:
@@ -43,7 +44,7 @@ def die_with(parent: int) -> None:
 
 def _forget_parents_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
@@ -65,8 +66,12 @@ def fork(body: Callable[[], int | None], *, close: Iterable[int] = ()) -> int:
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Blocked for a moment: a signal that the child gets before it has forgotten the parent's handlers
+    # would be lost on it.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return pid
     code = 1
     try:

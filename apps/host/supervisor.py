@@ -35,13 +35,15 @@ class Child:
     `start` gets the write end of a pipe and answers with the child's process id; what the child writes
     there says that it works. `silence`: seconds without a byte after which it is killed and started
     again (None: it never writes). `patience`: seconds from SIGTERM to SIGKILL when all is stopped.
-    `stays`: it isn't stopped with the others; its owner does that afterwards.
+    `stop_by`: the signal that asks it to stop. `stays`: it isn't stopped with the others; its owner does
+    that afterwards.
     """
 
     name: str
     start: Callable[[int], int]
     patience: float = 3.0
     silence: float | None = None
+    stop_by: signal.Signals = signal.SIGTERM
     stays: bool = False
     on_first_byte: Callable[[], None] | None = None
 
@@ -245,7 +247,7 @@ class Supervisor:
         )
 
     def stop(self) -> None:
-        """SIGTERM and, after its patience, SIGKILL to one child after the other, in the stop order.
+        """Ask to stop and, after its patience, SIGKILL one child after the other, in the stop order.
 
         A second stop signal ends the patience: whatever is left is killed at once.
         """
@@ -258,7 +260,7 @@ class Supervisor:
             if not state.pid or state.child.stays:
                 continue
             with contextlib.suppress(ProcessLookupError):
-                os.kill(state.pid, signal.SIGTERM)
+                os.kill(state.pid, state.child.stop_by)
             limit = self._clock() + state.child.patience
             while state.pid and self._clock() < limit and self._stop_requests < 2:
                 self._turn(min(0.5, max(0.0, limit - self._clock())))

@@ -101,19 +101,11 @@ def _alone() -> Iterator[None]:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_ADVISORY_LOCK])
 
 
-def bring_up_to_date() -> int:
-    """Apply what is pending and say how many there were; the connection is closed afterwards."""
-    try:
-        todo = pending()
-        if not todo:
-            return 0
-        with _alone():
-            todo = pending()
-            if todo:
-                _migrate()
-        return len(todo)
-    finally:
-        connection.close()
+def bring_up_to_date() -> None:
+    """Apply what is pending; one process at a time does."""
+    with _alone():
+        if pending():
+            _migrate()
 
 
 def _migrate() -> None:

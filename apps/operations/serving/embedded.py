@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
 import time
@@ -77,8 +78,11 @@ class _Server:
         add = self.supervisor.add
         add(Child("guard", self.start_guard, stays=True))
         if settings.REDIS_EMBEDDED:
-            add(Child("redis", self.start_redis, patience=1.0))
-        database.bring_up_to_date()
+            # It keeps nothing, so there is nothing to wait for when it stops.
+            add(Child("redis", self.start_redis, stop_by=signal.SIGKILL))
+        if database.pending():
+            database.bring_up_to_date()
+        connection.close()
         if self.fork:
             roles.preload_web()
             worker.preload()
@@ -98,6 +102,8 @@ class _Server:
         """Let go of the guard, which then clears up whatever is left, and wait for it."""
         self.supervisor.stop()
         pid = self.supervisor.pids().get("guard")
+        if settings.REDIS_EMBEDDED:
+            settings.REDIS_SOCKET.unlink(missing_ok=True)
         self.leash.close()
         deadline = time.monotonic() + GUARD_WITHIN
         with contextlib.suppress(ChildProcessError):
@@ -120,6 +126,7 @@ def run(*, fork: bool) -> None:
         # The port first: a server that can't start there leaves no directory behind.
         listener = preflight.bind(settings.HOST, settings.PORT)
         lock = preflight.lock_data_dir(settings.DATA_DIR)
+    database.pending()
     server = _Server(fork=fork, lock=lock, listener=listener)
     try:
         server.start(announce.ready)
