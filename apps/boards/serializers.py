@@ -9,7 +9,7 @@ from apps.boards.models import Board, Column, ColumnType
 from apps.common.fields import PublicIdField, TextField, WholeField
 from apps.common.ids import public_id
 from apps.common.serializers import Serializer
-from apps.projects.models import PermissionMode
+from apps.projects.models import OFFERED_MODES
 
 NAME_LIMIT = 200
 PROMPT_LIMIT = 100_000
@@ -65,7 +65,7 @@ class _ColumnSettings(Serializer):
     )
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
     permission_mode = serializers.ChoiceField(
-        PermissionMode.choices, required=False, allow_null=True
+        OFFERED_MODES, required=False, allow_null=True
     )
 
 

@@ -12,7 +12,7 @@ from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.host.git import Diff
-from apps.projects.models import PermissionMode
+from apps.projects.models import OFFERED_MODES
 from apps.runs.models import LIVE
 
 TITLE_LIMIT = 500
@@ -139,7 +139,7 @@ class UpdateCardInput(Serializer):
     prompt = PromptField(required=False)
     labels = LabelsField(required=False)
     permission_mode = serializers.ChoiceField(
-        PermissionMode.choices, required=False, allow_null=True
+        OFFERED_MODES, required=False, allow_null=True
     )
     blocked_by = serializers.ListField(
         child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False

@@ -105,7 +105,7 @@ def test_unread_is_each_persons_own(api: Any, url: str, card: Card, alice: User,
 
 
 def test_a_member_edits_a_card(api: Any, url: str, card: Card, bob: User) -> None:
-    change = {"title": "New", "prompt": "p", "labels": ["x"], "permissionMode": "ask"}
+    change = {"title": "New", "prompt": "p", "labels": ["x"], "permissionMode": "unattended"}
     changed = api(bob).patch(f"{url}/{card.pk}", change)
     assert {key: changed[key] for key in change} == change
     before = StoredEvent.objects.count()
@@ -135,6 +135,7 @@ def test_a_member_edits_a_card(api: Any, url: str, card: Card, bob: User) -> Non
         {"labels": [str(n) for n in range(21)]},
         {"labels": ["x" * 101]},
         {"permissionMode": "never"},
+        {"permissionMode": "ask"},
         {"blockedBy": "card_001"},
         {"blockedBy": ["card_" + "9" * 20]},
         {"blockedBy": [None]},

@@ -81,7 +81,7 @@ def test_changes_of_different_fields_at_once_are_all_kept(project: Project, bob:
         {"title": "New"},
         {"prompt": "Do it"},
         {"labels": ["a"]},
-        {"permissionMode": "plan"},
+        {"permissionMode": "unattended"},
     ]
     at_once(
         [

@@ -26,7 +26,7 @@ def test_a_member_makes_changes_and_deletes_columns(
     api: Any, url: str, board: Board, bob: User
 ) -> None:
     body = {"name": "Review", "columnType": "active", "boardId": board.pk, "prompt": "Be strict."}
-    made = api(bob).post(url, {**body, "wipLimit": 2, "permissionMode": "plan"})
+    made = api(bob).post(url, {**body, "wipLimit": 2, "permissionMode": "unattended"})
     assert made == {
         **made,
         "name": "Review",
@@ -35,7 +35,7 @@ def test_a_member_makes_changes_and_deletes_columns(
         "boardId": f"board_{board.pk:03d}",
         "prompt": "Be strict.",
         "wipLimit": 2,
-        "permissionMode": "plan",
+        "permissionMode": "unattended",
     }
     place = f"{url}/{made['id']}"
     changed = api(bob).patch(place, {"prompt": None, "wipLimit": None, "permissionMode": None})

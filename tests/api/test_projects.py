@@ -169,7 +169,7 @@ def test_settings_are_for_members_but_name_agent_and_mode_for_admins(
     }
     changed = api(bob).patch(url, settings)
     assert {key: changed[key] for key in settings} == settings
-    for key, value in {"name": "New", "agent": "builtin", "permissionMode": "ask"}.items():
+    for key, value in {"name": "New", "agent": "builtin", "permissionMode": "unattended"}.items():
         api(bob).patch(url, {key: value}, 403)
         assert api(alice).patch(url, {key: value})[key] == value
     assert api(bob).patch(url, {"model": None, "maxParallelAgents": None})["model"] is None
