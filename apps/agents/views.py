@@ -17,6 +17,8 @@ from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
+from apps.runs import leases
+from apps.runs.models import State
 
 DEFAULT_MESSAGES = 100
 MOST_MESSAGES = 500
@@ -44,9 +46,10 @@ class CardAgentViewSet(ProjectScopedViewSet):
         session = selectors.current_session(self.card().pk)
         if session is None:
             return Response(None)
-        return Response(
-            {**session_shape(session), "queuePosition": selectors.queue_position(session)}
-        )
+        shape = session_shape(session)
+        if session.state == State.QUEUED and not leases.any_alive(within_s=leases.DEAD_AFTER_S):
+            shape["queueReason"] = "no_worker"
+        return Response({**shape, "queuePosition": selectors.queue_position(session)})
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         sessions.cancel(self.card())

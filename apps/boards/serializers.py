@@ -64,9 +64,7 @@ class _ColumnSettings(Serializer):
         trim_whitespace=False,
     )
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(
-        OFFERED_MODES, required=False, allow_null=True
-    )
+    permission_mode = serializers.ChoiceField(OFFERED_MODES, required=False, allow_null=True)
 
 
 class CreateColumnInput(_ColumnSettings):

@@ -138,9 +138,7 @@ class UpdateCardInput(Serializer):
     title = TextField(max_length=TITLE_LIMIT, required=False)
     prompt = PromptField(required=False)
     labels = LabelsField(required=False)
-    permission_mode = serializers.ChoiceField(
-        OFFERED_MODES, required=False, allow_null=True
-    )
+    permission_mode = serializers.ChoiceField(OFFERED_MODES, required=False, allow_null=True)
     blocked_by = serializers.ListField(
         child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False
     )
