@@ -47,7 +47,6 @@ class Card(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["column", "position"], name="card_order"),
-            models.Index(fields=["project", "column", "position"], name="card_list"),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.db import transaction
 
+from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
 from apps.common.ids import public_id
+from apps.events import bus
 from apps.host import git, processes, worktrees
 from apps.host.errors import HostError
 from apps.projects.models import Project
@@ -60,7 +61,9 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         worktrees.clear_stale_locks(path)
         return Place(path)
     lost = row.state == Worktree.State.READY
-    Worktree.objects.filter(pk=row.pk).update(state=Worktree.State.CREATING)
+    ours = Worktree.objects.filter(pk=row.pk).exclude(state=Worktree.State.REMOVING)
+    if not ours.update(state=Worktree.State.CREATING):
+        raise _gone()
     if path.exists():
         _remove(row, force=True)
     made = worktrees.create(
@@ -71,15 +74,31 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         owns_branch=row.owns_branch,
         data_dir=Path(settings.DATA_DIR),
     )
-    with transaction.atomic():
-        Worktree.objects.filter(pk=row.pk).update(
-            state=Worktree.State.READY,
-            branch=made.branch,
-            owns_branch=True,
-            base_commit=row.base_commit or made.base_commit,
-        )
-        Card.objects.filter(pk=card.pk).update(branch=made.branch)
+    if not _made(row, made):
+        _remove(row, force=True)
+        raise _gone()
     return Place(path, _notice(made) if lost else None)
+
+
+@bus.atomically
+def _made(row: Worktree, made: worktrees.Worktree) -> bool:
+    """Record what was made; False when the card was deleted meanwhile and the row is to go or gone."""
+    bus.lock(row.project_id)
+    recorded = Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING).update(
+        state=Worktree.State.READY,
+        branch=made.branch,
+        owns_branch=True,
+        base_commit=row.base_commit or made.base_commit,
+    )
+    if recorded and Card.objects.filter(pk=row.card_id).exclude(branch=made.branch).update(
+        branch=made.branch
+    ):
+        bus.publish(CardUpdated(project_id=row.project_id, card_id=row.card_id))
+    return bool(recorded)
+
+
+def _gone() -> HostError:
+    return HostError("The card was deleted while its worktree was being made.", code="card_deleted")
 
 
 def _notice(made: worktrees.Worktree) -> str:
@@ -90,14 +109,23 @@ def _notice(made: worktrees.Worktree) -> str:
 
 
 def _new_row(card: Card, host_id: str) -> Worktree:
-    repository = Path(card.project.path)
+    base_ref = card.project.base_branch or git.inspect(Path(card.project.path)).head_branch
+    return _insert_row(card, host_id, base_ref)
+
+
+@bus.atomically
+def _insert_row(card: Card, host_id: str, base_ref: str | None) -> Worktree:
+    """Deleting a card marks the rows it finds: under the stream's lock none can slip in behind it."""
+    bus.lock(card.project_id)
+    if not Card.objects.filter(pk=card.pk).exists():
+        raise _gone()
     return Worktree.objects.create(
         card_id=card.pk,
         project_id=card.project_id,
         host_id=host_id,
         repository=card.project.path,
         path=str(directory(card.pk)),
-        base_ref=card.project.base_branch or git.inspect(repository).head_branch,
+        base_ref=base_ref,
     )
 
 

@@ -86,10 +86,6 @@ class Migration(migrations.Migration):
             model_name='card',
             index=models.Index(fields=['column', 'position'], name='card_order'),
         ),
-        migrations.AddIndex(
-            model_name='card',
-            index=models.Index(fields=['project', 'column', 'position'], name='card_list'),
-        ),
         migrations.AddConstraint(
             model_name='card',
             constraint=models.UniqueConstraint(condition=models.Q(('external_id__isnull', False)), fields=('project', 'external_id'), name='one_card_per_external_id'),
