@@ -33,10 +33,10 @@ Options for what happens before any prompt: --die-at-start, --hang-init, --garba
 --no-load (doesn't offer to load), --unknown-session (refuses to load), --resume (offers session/resume),
 --slow-start S, --auth-required (session/new: -32000).
 
-In $HOME it keeps `sessions/<id>.json` and appends to
-    starts.jsonl    {pid, cwd, time, run}: each start
-    prompts.jsonl   {pid, session, text, time}: each prompt, as it arrives
-    overlaps.jsonl  {pid, cwd, time}: it found another one of its kind alive in the same directory
+In $HOME it keeps `sessions/<id>.json` and appends to these, always with pid, time and run (BOARD_RUN):
+    starts.jsonl    {cwd}: each start
+    prompts.jsonl   {session, text}: each prompt, as it arrives
+    overlaps.jsonl  {cwd}: it found another one of its kind alive in the same directory
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def home(*parts: str) -> str:
 
 def note(name: str, **fields: Any) -> None:
     """One line in one write: several agents share a home."""
-    line = json.dumps({"pid": os.getpid(), "time": time.time(), **fields}) + "\n"
+    common = {"pid": os.getpid(), "run": os.environ.get("BOARD_RUN"), "time": time.time()}
+    line = json.dumps({**common, **fields}) + "\n"
     descriptor = os.open(home(name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, line.encode())
     os.close(descriptor)
@@ -254,7 +255,7 @@ def main(options: list[str]) -> None:
         raise SystemExit(2)
     if "--slow-start" in options:
         time.sleep(float(options[options.index("--slow-start") + 1]))
-    note("starts.jsonl", cwd=os.getcwd(), run=os.environ.get("BOARD_RUN"))
+    note("starts.jsonl", cwd=os.getcwd())
     agent = Agent(options)
 
     def on_term(_number: int, _frame: object) -> None:

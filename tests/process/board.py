@@ -212,13 +212,13 @@ class Board(Server):
         return list(dict.fromkeys(str(note["session"]) for note in self._received(card)))
 
     def _received(self, card: Card) -> list[dict[str, object]]:
-        runs = {session["sessionId"] for session in self.api.get(f"{card.url}/agent/sessions")}
-        pids = {
-            start["pid"]
-            for start in self.notes("starts")
-            if str(start["run"]).split(":")[1].split(".")[0] in runs
-        }
-        return [note for note in self.notes("prompts") if note["pid"] in pids]
+        sessions = {each["sessionId"] for each in self.api.get(f"{card.url}/agent/sessions")}
+
+        def of_card(note: dict[str, object]) -> bool:
+            """A run is `<host id>:<session id>.<attempt>`."""
+            return str(note["run"]).split(":")[-1].split(".")[0] in sessions
+
+        return list(filter(of_card, self.notes("prompts")))
 
     def watch(self, project: Project | None = None) -> Watch:
         watch = Watch(self.port, self.api.token or "")
