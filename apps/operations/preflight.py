@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apps.host.filesystems import is_network_filesystem
+from apps.host.programs import sandbox_problem
 
 
 class StartProblem(Exception):
@@ -51,6 +52,17 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def require_sandbox(*, setting: str, loopback: bool) -> None:
+    """Where others reach the server, agents without a sandbox must be somebody's decision."""
+    if loopback or setting == "off":
+        return
+    if problem := sandbox_problem():
+        raise StartProblem(
+            f"agents can't be kept in a sandbox ({problem}) and the server is reachable from other machines;"
+            " install bubblewrap, or set KANBAN_SANDBOX=off to go without"
+        )
 
 
 @dataclass

@@ -89,7 +89,8 @@ def snapshot() -> Path | None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    """Keep other migrations of the same PostgreSQL database waiting; may be nested."""
     if connection.vendor != "postgresql":
         yield
         return
@@ -103,7 +104,7 @@ def _alone() -> Iterator[None]:
 
 def bring_up_to_date() -> None:
     """Apply what is pending; one process at a time does."""
-    with _alone():
+    with alone():
         if pending():
             _migrate()
 
@@ -122,7 +123,7 @@ def _migrate() -> None:
         raise StartProblem(f"the database can't be migrated: {_first_line(error)}{hint}") from error
 
 
-def wait_until_migrated(within: float = 60.0) -> None:
+def wait_until_migrated(within: float) -> None:
     """For a process that doesn't migrate itself: return when nothing is pending any more."""
     deadline = time.monotonic() + within
     while todo := pending():

@@ -114,6 +114,7 @@ class _Server:
 def run(*, fork: bool) -> None:
     """Check, start, and supervise until a stop signal. Raises StartProblem before anything serves."""
     preflight.require_git()
+    preflight.require_sandbox(setting=settings.SANDBOX, loopback=settings.LOOPBACK)
     if settings.REDIS_EMBEDDED:
         redis_server.require_program()
     if connection.vendor == "sqlite":

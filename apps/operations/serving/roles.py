@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 from django.conf import settings
@@ -19,8 +20,9 @@ ROLES = ("web", "worker", "beat")
 
 def preload_web() -> None:
     """Import what a web process needs short of the server, so that a fork shares it."""
-    import kanban_agents.asgi  # noqa: F401
     from django.urls import get_resolver
+
+    import kanban_agents.asgi  # noqa: F401
 
     # Views are imported by their URL configuration, on the first request otherwise.
     get_resolver().url_patterns  # noqa: B018
@@ -57,11 +59,14 @@ def run_beat() -> None:
     Service(app, max_interval=5, scheduler_cls=Scheduler).start()
 
 
-def run_alone(role: str) -> None:
-    """One role in the foreground, for a container: somebody else migrates, restarts and runs Redis."""
+def run_alone(role: str, *, patience: float) -> None:
+    """One role in the foreground, for a container: somebody else migrates, restarts and runs Redis.
+
+    `patience`: how many seconds the migrations may still take.
+    """
     if role == "worker":
         require_git()
-    database.wait_until_migrated()
+    database.wait_until_migrated(patience)
     if role == "web":
         run_web(bind(settings.HOST, settings.PORT), None)
     elif role == "worker":
@@ -72,8 +77,6 @@ def run_alone(role: str) -> None:
 
 def command_line(role: str, *, report: int, listen: int | None = None) -> list[str]:
     """How the supervisor starts a role as a fresh interpreter."""
-    import sys
-
     manage: Path = settings.BASE_DIR / "manage.py"
     argv = [sys.executable, str(manage), "serve", "--role", role]
     argv += ["--report", str(report), "--parent", str(os.getpid())]

@@ -27,6 +27,12 @@ class Command(BaseCommand):
             help="run only this process, in the foreground (for containers)",
         )
         parser.add_argument(
+            "--patience",
+            type=float,
+            default=60.0,
+            help="with --role: seconds to wait for somebody else to migrate the database",
+        )
+        parser.add_argument(
             "--spawn",
             choices=("fork", "fresh"),
             default="fork" if spawn.CAN_FORK_AFTER_IMPORT else "fresh",
@@ -40,7 +46,7 @@ class Command(BaseCommand):
             if options["role"] is None:
                 embedded.run(fork=options["spawn"] == "fork")
             elif options["parent"] is None:
-                roles.run_alone(options["role"])
+                roles.run_alone(options["role"], patience=options["patience"])
             else:
                 self._supervised(options)
         except (StartProblem, RedisServerProblem) as problem:
