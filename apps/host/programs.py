@@ -51,6 +51,29 @@ def version(program: Path, *arguments: str, within: float = VERSION_WITHIN_S) ->
     return found[0].decode(errors="replace")
 
 
+def sandbox_problem() -> str | None:
+    """Why agents can't be kept in a sandbox here; None when a trial run of bubblewrap succeeds.
+
+    The trial is needed: in many containers, and on some distributions, it is installed and may not
+    make namespaces. A few milliseconds where it works.
+    """
+    path = find("bwrap")
+    if path is None:
+        return "bwrap is not on PATH"
+    trial = ["--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"]
+    with tempfile.TemporaryDirectory(prefix="kanban-") as home:
+        try:
+            code, output = _run([str(path), *trial], home, VERSION_WITHIN_S)
+        except ProgramProblem as problem:
+            return f"{path} {problem}"
+    if code == 0:
+        return None
+    if code is None:
+        return f"{path} did not answer within {VERSION_WITHIN_S:g} s"
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1][:200] if lines else f"{path} ended with exit code {code}"
+
+
 def _run(argv: Sequence[str], home: str, within: float) -> tuple[int | None, bytes]:
     """Exit code, None when it had to be ended, and the beginning of what it wrote."""
     try:
