@@ -12,7 +12,7 @@ from django.db import connections
 from setproctitle import setproctitle
 
 from apps.operations.preflight import bind, require_git
-from apps.operations.serving import database
+from apps.operations.serving import announce, database
 from kanban_agents.servers import RUNNERS, tune
 
 ROLES = ("web", "worker", "beat")
@@ -68,7 +68,9 @@ def run_alone(role: str, *, patience: float) -> None:
         require_git()
     database.wait_until_migrated(patience)
     if role == "web":
-        run_web(bind(settings.HOST, settings.PORT), None)
+        listener = bind(settings.HOST, settings.PORT)
+        announce.ready()
+        run_web(listener, None)
     elif role == "worker":
         run_worker(None, beat=False)
     else:
