@@ -37,6 +37,13 @@ SCRIPTS = [
         ],
     },
     {
+        "prompt": "\\[environment\\]",
+        "steps": [
+            {"say": [{"do": "bash", "command": "env > env.txt"}]},
+            {"say": [{"text": "Written."}]},
+        ],
+    },
+    {
         "prompt": "\\[refused\\]",
         "steps": [{"error": {"status": 401, "message": "invalid x-api-key"}}],
     },
@@ -147,6 +154,18 @@ def test_the_key_is_in_no_answer_and_not_in_the_log(board: Board, keyed: Project
     assert key not in board.log(10_000_000)
     database = board.data / "kanban.sqlite3"
     assert key.encode() not in database.read_bytes()
+
+
+def test_the_agents_shell_sees_neither_the_key_nor_the_servers_settings(
+    board: Board, keyed: Project
+) -> None:
+    card = board.work(keyed, "[environment]")
+    board.finish(card, timeout=30)
+    seen = (board.worktree(card) / "env.txt").read_text()
+    assert "sk-ant-a-key-for-tests-0123456789" not in seen
+    assert "KANBAN_" not in seen
+    assert "VIRTUAL_ENV" not in seen
+    assert f"HOME={board.data}/homes/" in seen
 
 
 def test_a_path_outside_the_worktree_is_refused_to_the_agent(board: Board, keyed: Project) -> None:
