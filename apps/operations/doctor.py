@@ -27,7 +27,7 @@ from apps.operations import preflight
 from apps.operations.serving import database
 from apps.runs.leases import DEAD_AFTER_S, any_alive
 
-State = Literal["ok", "missing", "problem"]
+Status = Literal["ok", "note", "missing", "problem"]
 
 OLDEST_GIT = (2, 31)
 LOW_DISK_BYTES = 1 << 30
@@ -43,24 +43,22 @@ _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_AP
 
 @dataclass(frozen=True)
 class Finding:
-    """`help`: how to get what is missing, or out of the problem. `needed`: nothing serves without it."""
+    """`problem`: the server can't be used like this; `missing`: only something optional is.
+
+    `advice`: how to get what is missing, or out of the problem.
+    """
 
     name: str
-    state: State
-    text: str
-    help: str = ""
-    needed: bool = False
-
-    @property
-    def blocks(self) -> bool:
-        return self.needed and self.state != "ok"
+    status: Status
+    detail: str
+    advice: str = ""
 
 
 def examine() -> list[Finding]:
     """Everything, in the order in which it is needed. Takes as long as the slowest program's answer."""
     # Threads touch no database: each would leave a connection of its own.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        asked = [pool.submit(_agent, name, how) for name, how in _AGENTS.items()]
+        asked = [pool.submit(_agent, name, advice) for name, advice in _AGENTS.items()]
         findings = [_git(), _redis(), _data_directory()]
         found_database, migrated = _database()
         findings.append(found_database)
@@ -74,23 +72,24 @@ def examine() -> list[Finding]:
 
 
 def usable(findings: list[Finding]) -> bool:
-    return not any(finding.blocks for finding in findings)
+    return all(finding.status != "problem" for finding in findings)
 
 
 def _git() -> Finding:
-    how = "install it (Debian: apt install git)"
+    advice = "Debian: apt install git"
     path = programs.find("git")
     if path is None:
-        return Finding("git", "missing", "not on PATH", how, needed=True)
+        return Finding("git", "problem", "not on PATH", advice)
     try:
         version = programs.version(path)
     except programs.ProgramProblem as problem:
-        return Finding("git", "problem", f"{path} {problem}", how, needed=True)
+        return Finding("git", "problem", f"{path} {problem}", advice)
     if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < OLDEST_GIT:
         oldest = ".".join(str(part) for part in OLDEST_GIT)
-        text = f"{version} ({path}) is too old"
-        return Finding("git", "problem", text, f"install {oldest} or later", needed=True)
-    return Finding("git", "ok", f"{version} ({path})", needed=True)
+        return Finding(
+            "git", "problem", f"{version} ({path}) is too old", f"install {oldest} or later"
+        )
+    return Finding("git", "ok", f"{version} ({path})")
 
 
 def _redis() -> Finding:
@@ -101,23 +100,22 @@ def _embedded_redis() -> Finding:
     try:
         program = redis_server.require_program()
     except redis_server.RedisServerProblem as problem:
-        what, _, how = str(problem).rpartition("; ")
-        return Finding("redis", "missing", what, how, needed=True)
+        what, _, advice = str(problem).rpartition("; ")
+        return Finding("redis", "problem", what, advice)
     try:
         version = programs.version(program.path)
     except programs.ProgramProblem as problem:
-        how = "install valkey-server or redis-server, or set KANBAN_REDIS_URL"
-        return Finding("redis", "problem", f"{program.path} {problem}", how, needed=True)
+        advice = "install valkey-server or redis-server, or set KANBAN_REDIS_URL"
+        return Finding("redis", "problem", f"{program.path} {problem}", advice)
     origin = "embedded" if program.bundled else str(program.path)
-    if running() and not redis_server.answers(settings.REDIS_SOCKET, within=1.0):
-        return Finding(
-            "redis",
-            "problem",
-            f"the server runs, but its Redis doesn't answer on {settings.REDIS_SOCKET}",
-            f"see {redis_server.log_file(settings.REDIS_SOCKET)}",
-            needed=True,
-        )
-    return Finding("redis", "ok", f"{version} ({origin})", needed=True)
+    if not running():
+        return Finding("redis", "ok", f"{version} ({origin})")
+    if redis_server.answers(settings.REDIS_SOCKET, within=1.0):
+        return Finding("redis", "ok", f"{version} ({origin}) runs")
+    detail = f"the server runs, but its Redis doesn't answer on {settings.REDIS_SOCKET}"
+    return Finding(
+        "redis", "problem", detail, f"see {redis_server.log_file(settings.REDIS_SOCKET)}"
+    )
 
 
 def _redis_server() -> Finding:
@@ -133,10 +131,10 @@ def _redis_server() -> Finding:
         ) as client:
             client.ping()
     except (redis.RedisError, OSError, ValueError) as problem:
-        text = f"{where} can't be used: {_first_line(problem)}"
-        how = "start it, correct KANBAN_REDIS_URL, or unset that for the embedded one"
-        return Finding("redis", "problem", text, how, needed=True)
-    return Finding("redis", "ok", f"{where} answers", needed=True)
+        detail = f"{where} can't be used: {_first_line(problem)}"
+        advice = "start it, correct KANBAN_REDIS_URL, or unset that for the embedded one"
+        return Finding("redis", "problem", detail, advice)
+    return Finding("redis", "ok", f"{where} answers")
 
 
 def _first_line(problem: BaseException) -> str:
@@ -170,8 +168,8 @@ def running() -> int:
 def _data_directory() -> Finding:
     path = settings.DATA_DIR
 
-    def problem(text: str, how: str = "choose another with KANBAN_DATA_DIR") -> Finding:
-        return Finding("data directory", "problem", f"{path} {text}", how, needed=True)
+    def problem(text: str, advice: str = "choose another with KANBAN_DATA_DIR") -> Finding:
+        return Finding("data directory", "problem", f"{path} {text}", advice)
 
     nearest = path
     while not os.path.lexists(nearest):
@@ -185,8 +183,8 @@ def _data_directory() -> Finding:
         try:
             preflight.refuse_network_filesystem(path)
         except preflight.StartProblem as refused:
-            what, _, how = str(refused).partition("; ")
-            return Finding("data directory", "problem", what, how, needed=True)
+            what, _, advice = str(refused).partition("; ")
+            return Finding("data directory", "problem", what, advice)
     free = free_bytes(nearest)
     if free < LOW_DISK_BYTES:
         return problem(f"has only {free >> 20} MB free", "make room: agents wait below 1 GB")
@@ -194,7 +192,7 @@ def _data_directory() -> Finding:
     if nearest != path:
         return Finding("data directory", "ok", f"{path} is made at the first start, {space}")
     used = f", in use by the running server (process {pid})" if (pid := running()) else ""
-    return Finding("data directory", "ok", f"{path}, {space}{used}", needed=True)
+    return Finding("data directory", "ok", f"{path}, {space}{used}")
 
 
 def _database() -> tuple[Finding, bool]:
@@ -204,17 +202,17 @@ def _database() -> tuple[Finding, bool]:
     try:
         todo = len(database.pending())
     except preflight.StartProblem as problem:
-        how = "" if "; " in str(problem) else _database_help(sqlite=sqlite)
-        return Finding("database", "problem", str(problem), how, needed=True), False
+        advice = "" if "; " in str(problem) else _database_help(sqlite=sqlite)
+        return Finding("database", "problem", str(problem), advice), False
     if not sqlite:
         version = connection.cursor().connection.info.server_version
         name += f" {version // 10000}.{version % 10000}"
     elif not os.path.exists(settings.DATABASES["default"]["NAME"]):  # noqa: PTH110 - never raises
-        return Finding("database", "ok", f"{name}, made at the first start", needed=True), False
+        return Finding("database", "ok", f"{name}, made at the first start"), not todo
     if todo:
-        text = f"{name}, {todo} migrations pending"
-        return Finding("database", "ok", text, "serve applies them at its start", True), False
-    return Finding("database", "ok", f"{name}, up to date", needed=True), True
+        detail = f"{name}, {todo} migrations pending"
+        return Finding("database", "ok", detail, "serve applies them at its start"), not todo
+    return Finding("database", "ok", f"{name}, up to date"), True
 
 
 def _database_help(*, sqlite: bool) -> str:
@@ -227,48 +225,48 @@ def _presets() -> Iterator[Finding]:
     try:
         presets = all_presets()
     except PresetProblem as problem:
-        yield Finding("presets", "problem", str(problem), "correct the file", needed=True)
+        yield Finding("presets", "problem", str(problem), "correct the file")
         return
     for preset in presets.values():
         program = preset.command[0]
         if path := programs.find(program):
-            yield Finding(f"agent {preset.id}", "ok", f"{preset.name} ({path})")
+            yield Finding(f"preset {preset.id}", "ok", f"{preset.name} ({path})")
         else:
-            how = f"install it, or correct {settings.DATA_DIR / 'presets.toml'}"
-            yield Finding(f"agent {preset.id}", "missing", f"{program} was not found", how)
+            advice = f"install it, or correct {settings.DATA_DIR / 'presets.toml'}"
+            yield Finding(f"preset {preset.id}", "missing", f"{program} was not found", advice)
 
 
-def _agent(program: str, how: str) -> Finding:
+def _agent(program: str, advice: str) -> Finding:
+    name = f"agent {program}"
     path = programs.find(program)
     if path is None:
-        return Finding(program, "missing", "not on PATH (optional)", how)
+        return Finding(name, "missing", "not on PATH (optional)", advice)
     try:
-        return Finding(program, "ok", f"{programs.version(path)} ({path})")
+        return Finding(name, "ok", f"{programs.version(path)} ({path})")
     except programs.ProgramProblem as problem:
-        return Finding(program, "problem", f"{path} {problem}", f"install it anew: {how}")
+        return Finding(name, "missing", f"{path} {problem}", f"install it anew: {advice}")
 
 
 def _sandbox() -> Finding:
-    required = settings.SANDBOX == "on"
-    path = programs.find("bwrap")
-    if path is None:
-        how = "install bubblewrap (Debian: apt install bubblewrap; Linux only)"
-        return Finding("sandbox", "missing", "bwrap is not on PATH", how, needed=required)
+    problem = programs.sandbox_problem()
+    if problem is None:
+        return Finding("sandbox", "ok", "bubblewrap works here")
+    advice = "install bubblewrap (Debian: apt install bubblewrap; Linux only)"
     try:
-        return Finding("sandbox", "ok", f"bwrap {programs.version(path)} is there", needed=required)
-    except programs.ProgramProblem as problem:
-        how = "install bubblewrap anew"
-        return Finding("sandbox", "problem", f"{path} {problem}", how, needed=required)
+        preflight.require_sandbox(setting=settings.SANDBOX, loopback=settings.LOOPBACK)
+    except preflight.StartProblem:
+        return Finding("sandbox", "problem", problem, f"{advice}, or set KANBAN_SANDBOX=off")
+    return Finding("sandbox", "missing", f"{problem} (optional)", advice)
 
 
 def _keys() -> Finding:
     names = [name for name in _KEYS if os.environ.get(name, "").strip()]
     if not names:
-        how = "set one of " + ", ".join(_KEYS) + ", or store credentials on the page"
-        return Finding("API keys", "missing", "none in this environment (optional)", how)
+        advice = "set one of " + ", ".join(_KEYS) + ", or store credentials on the page"
+        return Finding("API keys", "note", "none in this environment (optional)", advice)
     if not settings.SHARE_SERVER_KEYS:
-        how = "set KANBAN_SHARE_SERVER_KEYS=on to let projects use them"
-        return Finding("API keys", "ok", f"{', '.join(names)}, not shared with projects", how)
+        advice = "set KANBAN_SHARE_SERVER_KEYS=on to let projects use them"
+        return Finding("API keys", "note", f"{', '.join(names)}, not shared with projects", advice)
     return Finding("API keys", "ok", ", ".join(names))
 
 
@@ -285,9 +283,9 @@ def _worker() -> Finding:
     if any_alive(DEAD_AFTER_S):
         return Finding("worker", "ok", "one is at work")
     if pid := running():
-        text = f"the server runs (process {pid}), but no worker gives a sign of life"
-        how = f"wait {DEAD_AFTER_S:.0f} s if it was only just started, else read its log"
-        return Finding("worker", "problem", text, how, needed=True)
+        detail = f"the server runs (process {pid}), but no worker gives a sign of life"
+        advice = f"wait {DEAD_AFTER_S:.0f} s if it was only just started, else read its log"
+        return Finding("worker", "problem", detail, advice)
     return Finding("worker", "missing", "none is running", "start the server: manage.py serve")
 
 
@@ -297,4 +295,4 @@ def _setup_code() -> Iterator[Finding]:
     if not folder.is_dir() or folder.stat().st_uid != os.geteuid():
         return
     if code := setup_code.current():
-        yield Finding("setup code", "ok", f"{code} is asked for at the first visit")
+        yield Finding("setup code", "note", code, "the first visit asks for it")

@@ -35,10 +35,11 @@ class Command(BaseCommand):
     def _tell(self, findings: list[doctor.Finding]) -> None:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            how = f"; {finding.help}" if finding.help else ""
-            self.stdout.write(f"{finding.state:<7}  {finding.name:<{width}}  {finding.text}{how}")
-        blocking = [finding.name for finding in findings if finding.blocks]
-        if blocking:
+            advice = f"; {finding.advice}" if finding.advice else ""
+            self.stdout.write(
+                f"{finding.status:<7}  {finding.name:<{width}}  {finding.detail}{advice}"
+            )
+        if blocking := [f.name for f in findings if f.status == "problem"]:
             self.stdout.write(f"\nNot usable yet: {', '.join(blocking)}.")
         else:
             self.stdout.write("\nUsable.")
