@@ -227,6 +227,10 @@ def _presets() -> Iterator[Finding]:
     except PresetProblem as problem:
         yield Finding("presets", "problem", str(problem), "correct the file")
         return
+    except OSError as problem:
+        detail = f"{problem.filename} can't be read: {problem.strerror}"
+        yield Finding("presets", "problem", detail, "correct KANBAN_DATA_DIR or its permissions")
+        return
     for preset in presets.values():
         program = preset.command[0]
         if path := programs.find(program):
