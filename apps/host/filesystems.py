@@ -58,7 +58,8 @@ def _mounts() -> list[tuple[str, str]]:
 
 def filesystem_type(path: Path) -> str:
     """The type of the file system that `path`, or the nearest parent that exists, lies on; "" if unknown."""
-    while not path.exists() and path != path.parent:
+    # Path.exists raises where a folder above may not be entered, before Python 3.14.
+    while not os.path.exists(path) and path != path.parent:  # noqa: PTH110
         path = path.parent
     real = os.path.realpath(path)
     best, kind = "", ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ def _on_disk() -> set[tuple[str, str]]:
 
 
 def _applied() -> set[tuple[str, str]]:
-    if connection.vendor == "sqlite" and not Path(settings.DATABASES["default"]["NAME"]).exists():
+    # Path.exists raises where a folder above may not be entered, before Python 3.14.
+    file = settings.DATABASES["default"]["NAME"]
+    if connection.vendor == "sqlite" and not os.path.exists(file):  # noqa: PTH110
         return set()
     with connection.cursor() as cursor:
         if "django_migrations" not in connection.introspection.table_names(cursor):

@@ -120,7 +120,8 @@ def run(*, fork: bool) -> None:
     if connection.vendor == "sqlite":
         preflight.refuse_network_filesystem(settings.DATA_DIR)
     setproctitle("kanban-agents: serve")
-    if settings.DATA_DIR.exists():
+    # Path.exists raises where a folder above may not be entered, before Python 3.14.
+    if os.path.exists(settings.DATA_DIR):  # noqa: PTH110
         lock = preflight.lock_data_dir(settings.DATA_DIR)
         listener = preflight.bind(settings.HOST, settings.PORT)
     else:
