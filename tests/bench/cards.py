@@ -39,7 +39,7 @@ def _fill(board: Board, project: Project, count: int) -> None:
 
 
 def lists(folder: Path, server: str, sizes: list[int]) -> Iterator[Row]:
-    with board_in(folder / f"lists-{server}", KANBAN_ASGI=server) as board:
+    with board_in(folder / f"lists-{sizes[0]}-{server}", KANBAN_ASGI=server) as board:
         board.api.patience = 0
         for size in sizes:
             project = board.make_project()
@@ -52,7 +52,7 @@ def lists(folder: Path, server: str, sizes: list[int]) -> Iterator[Row]:
                 floor = load.read(port, "/", token=None, connections=32, seconds=SECONDS).rate
             least = LEAST[size][server == "uvicorn"]
             yield _list_row(board, path, f"list {size:,} cards, {server}", least, floor)
-            if size == min(sizes):
+            if size == 10:
                 with _Writing(board):
                     least = LEAST_WHILE_WRITING[server == "uvicorn"]
                     what = f"  with {WRITES_A_SECOND} writes/s elsewhere, {server}"
