@@ -95,7 +95,9 @@ class Supervisor:
         self._private = list(private)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
-            signal.signal(number, self._on_stop_signal)
+            # What was started to be left alone (nohup, a shell's background job) stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_stop_signal)
         # Without a handler the wake-up descriptor isn't written to.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 

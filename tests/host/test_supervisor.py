@@ -67,11 +67,13 @@ note("over")
 
 
 @contextmanager
-def supervised(folder: Path, children: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def supervised(
+    folder: Path, children: str, *before: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     log = folder / "log"
     log.touch()
     code = PROGRAM.format(log=str(log), children=children)
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    process = subprocess.Popen([*before, sys.executable, "-c", code], cwd=ROOT)
     try:
         yield process, log
     finally:
@@ -137,3 +139,14 @@ def test_forked_children_die_with_the_supervisor(tmp_path: Path) -> None:
         pid = next(int(line.split()[1]) for line in words(log) if line.startswith("stubborn"))
         process.kill()
         until(lambda: not Path(f"/proc/{pid}").exists(), timeout=2, what="its end")
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    children = 'boss.add(Child("steady", child("steady", steady)))'
+    with supervised(tmp_path, children, "nohup") as (process, log):
+        until(lambda: len(words(log)) == 2, what="the child")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(5) == 0
