@@ -180,6 +180,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 CELERY = {
     "broker_url": REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
     "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    # Tasks only wake the loop and end at once: there is nothing to cancel.
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
     # A message only rings; the row is the truth. So none is kept for redelivery and none is awaited.
     "broker_transport_options": {"ack_emulation": False},
     "task_acks_late": False,

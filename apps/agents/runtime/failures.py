@@ -56,7 +56,9 @@ def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Fail
             "provider_error",
             f"The provider answered with an error: {text}. Send a message to try again.",
         )
-    last = f" ({stderr})" if stderr and stderr not in text else ""
+    # The last line alone: what stands above it is a traceback of somebody else's program.
+    said = stderr.splitlines()[-1].strip()[:200] if stderr else ""
+    last = f" ({said})" if said and said not in text and text not in said else ""
     return Failed(
         "agent_error", f"{name} reported an error: {text}{last}. Send a message to try again."
     )
