@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -557,6 +558,7 @@ async def test_health_names_what_is_down(
 ) -> None:
     settings.REDIS_URL = "unix:///nowhere/redis.sock"
     monkeypatch.setattr(health, "_client", health._client.__wrapped__)
+    monkeypatch.setattr(health, "_started", time.monotonic())
     young = await call(application, path="/api/health")
     assert json.loads(young.body)["error"]["details"] == {"failing": ["redis"]}
     monkeypatch.setattr(health, "_started", float("-inf"))
