@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ def _leave(made_by: int) -> None:
 
 
 atexit.register(_leave, os.getpid())
+
+# A shell's background job ignores SIGINT, and so would every server that a test starts and stops with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Keys of the developer's own would start real agents.
 for _name in list(os.environ):
