@@ -54,7 +54,10 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         )
     if in_place(project):
         return Place(repository)
-    row = Worktree.objects.filter(card_id=card.pk).first() or _new_row(card, host_id)
+    row, info = Worktree.objects.filter(card_id=card.pk).first(), None
+    if row is None:
+        info = git.inspect(repository)
+        row = _insert_row(card, host_id, project.base_branch or info.head_branch)
     path = Path(row.path)
     Worktree.objects.filter(pk=row.pk).update(session_wire_id=run)
     if row.state == Worktree.State.READY and worktrees.valid(path, repository):
@@ -73,6 +76,7 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         base=_start(row),
         owns_branch=row.owns_branch,
         data_dir=Path(settings.DATA_DIR),
+        info=info,
     )
     if not _made(row, made):
         _remove(row, force=True)
@@ -106,11 +110,6 @@ def _notice(made: worktrees.Worktree) -> str:
         f"The card's worktree was missing and was made again from its branch {made.branch};"
         " changes that were not committed are lost."
     )
-
-
-def _new_row(card: Card, host_id: str) -> Worktree:
-    base_ref = card.project.base_branch or git.inspect(Path(card.project.path)).head_branch
-    return _insert_row(card, host_id, base_ref)
 
 
 @bus.atomically

@@ -97,15 +97,16 @@ def create(
     base: str | None,
     owns_branch: bool,
     data_dir: Path,
+    info: git.RepositoryInfo | None = None,
 ) -> Worktree:
     """Make `path`, directly below the worktrees directory, a worktree of `repo`.
 
     `owns_branch`: the branch is recorded as this card's; if it exists, the worktree is made again from
     it. Otherwise an existing branch is never touched: the name gets `-2`, `-3`, …. `base` is a branch, a
-    commit or None for HEAD. Directory metadata that git kept for a deleted `path` is healed.
+    commit or None for HEAD. `info` spares asking git again. Directory metadata that git kept for a deleted `path` is healed.
     """
     _require_ours(path, data_dir)
-    info = git.inspect(repo)
+    info = info or git.inspect(repo)
     if not info.is_git or info.common_dir is None:
         raise GitFailed(f"{repo} is not a git repository.", code="not_git")
     if info.bare:
