@@ -103,7 +103,8 @@ def create(
 
     `owns_branch`: the branch is recorded as this card's; if it exists, the worktree is made again from
     it. Otherwise an existing branch is never touched: the name gets `-2`, `-3`, …. `base` is a branch, a
-    commit or None for HEAD. `info` spares asking git again. Directory metadata that git kept for a deleted `path` is healed.
+    commit or None for HEAD. `info` spares asking git again. Metadata that git kept for a deleted `path` is
+    healed.
     """
     _require_ours(path, data_dir)
     info = info or git.inspect(repo)
