@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -77,6 +78,7 @@ class Feed:
     in_flight: dict[int, Line] = field(default_factory=dict)
     stored: dict[int, tuple[int, int]] = field(default_factory=dict)
     learned: dict[int, tuple[int, int]] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
     bytes: int = 0
     room_again: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,9 +97,6 @@ class Feed:
             old = self.pending.get(line.ordinal)
             self.bytes += line.size - (old.size if old else 0)
             self.pending[line.ordinal] = line
-            self.emptied.clear()
-            if len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES:
-                self.room_again.clear()
             self.sink.waiting[id(self)] = self
         self.sink.ring.set()
 
@@ -106,20 +105,28 @@ class Feed:
         place = self.stored.get(ordinal)
         return place[1] if place else None
 
+    @property
+    def full(self) -> bool:
+        return len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES
+
     async def room(self) -> None:
         """Wait until there is room for more; the caller reads nothing from its process meanwhile."""
-        if len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES:
+        while self.full and not self.lost:
+            # Whatever is pending is yet to be stored, and each batch that is wakes us after it.
+            self.room_again.clear()
             await self.room_again.wait()
 
     async def flushed(self) -> None:
         """Wait until everything put so far is stored (or refused because the run isn't ours any more)."""
         while (self.pending or self.in_flight) and not self.lost:
+            # Waiting for an event that is set would not suspend, and so stop the whole loop.
+            self.emptied.clear()
             await self.emptied.wait()
 
     def forget(self, ordinal: int) -> None:
         """The line will not change again; its place needs no remembering once it is stored."""
         with self.sink.lock:
-            self.sink.done.setdefault(id(self), set()).add(ordinal)
+            self.done.add(ordinal)
 
 
 class _Outage(Exception):
@@ -131,7 +138,6 @@ class Sink:
         self.lock = threading.Lock()
         self.ring = threading.Event()
         self.waiting: dict[int, Feed] = {}
-        self.done: dict[int, set[int]] = {}
         self.closing = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread: threading.Thread | None = None
@@ -152,25 +158,36 @@ class Sink:
             self.thread.join(5)
 
     def _run(self) -> None:
-        delay = 0.1
+        try:
+            self._serve()
+        except Exception:
+            # Without this thread every run of the worker would wait for ever.
+            logger.critical("the sink can't go on; the worker ends", exc_info=True)
+            os._exit(70)
+
+    def _serve(self) -> None:
         while True:
             self.ring.wait()
             self.ring.clear()
             while batch := self._take():
                 started = time.monotonic()
-                while not self._store(batch):
-                    logger.warning(
-                        "the sink can't store %d runs' lines; again in %.1f s", len(batch), delay
-                    )
-                    time.sleep(delay)
-                    delay = min(5.0, delay * 2)
-                    self._find_stored(batch)
-                delay = 0.1
+                self._insist(batch)
                 if not self.closing:
                     time.sleep(max(0.0, FLUSH_S - (time.monotonic() - started)))
             if self.closing:
                 connection.close()
                 return
+
+    def _insist(self, batch: list[Feed]) -> None:
+        """Try until the batch is stored; never again before it is known what the last try has stored."""
+        delay, known = 0.1, True
+        while not (known and self._store(batch)):
+            logger.warning(
+                "the sink can't store %d runs' lines; again in %.1f s", len(batch), delay
+            )
+            time.sleep(delay)
+            delay = min(5.0, delay * 2)
+            known = self._find_stored(batch)
 
     def _take(self) -> list[Feed]:
         """Move what is pending to in flight; a feed that fails keeps it there for the next try."""
@@ -227,7 +244,9 @@ class Sink:
         line.tool_call = None
         try:
             self._tell(self._transact([feed]))
-        except (DatabaseError, InterfaceError):
+        except (DatabaseError, InterfaceError) as again:
+            if is_outage(again):
+                raise _Outage from again
             logger.exception("not even its replacement can be stored")
 
     def _transact(self, batch: Iterable[Feed]) -> list[tuple[Feed, int, int, list[str]]]:
@@ -257,19 +276,17 @@ class Sink:
         with self.lock:
             for feed in batch:
                 feed.in_flight = {}
-                for ordinal in self.done.pop(id(feed), ()):
-                    if ordinal in feed.pending:
-                        self.done.setdefault(id(feed), set()).add(ordinal)
-                    else:
-                        feed.stored.pop(ordinal, None)
+                for ordinal in feed.done.difference(feed.pending):
+                    feed.done.discard(ordinal)
+                    feed.stored.pop(ordinal, None)
         if self.loop is None:
             return
         for feed in batch:
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(_wake, feed)
 
-    def _find_stored(self, batch: list[Feed]) -> None:
-        """After a failed commit: which of the lines are there all the same?"""
+    def _find_stored(self, batch: list[Feed]) -> bool:
+        """After a failed commit: which of the lines are there all the same? False when nobody knows."""
         try:
             with connection.cursor() as cursor:
                 for feed in batch:
@@ -282,10 +299,14 @@ class Sink:
                         [feed.run_id, feed.fence, min(ordinals)],
                     )
                     for ordinal, pk, index in cursor.fetchall():
-                        feed.stored[ordinal] = (pk, index)
-        except (DatabaseError, InterfaceError):
+                        if ordinal in feed.in_flight:
+                            feed.stored[ordinal] = (pk, index)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("the sink can't look up what it has stored: %s", error)
             with contextlib.suppress(Exception):
                 connection.close()
+            return False
+        return True
 
     def _normal_sync(self) -> None:
         if connection.vendor == "sqlite" and connection.connection is None:
@@ -296,8 +317,10 @@ class Sink:
 def _wake(feed: Feed) -> None:
     if feed.lost:
         feed.on_lost()
-    feed.room_again.set()
-    feed.emptied.set()
+    if feed.lost or not feed.full:
+        feed.room_again.set()
+    if feed.lost or not (feed.pending or feed.in_flight):
+        feed.emptied.set()
 
 
 def _quoted(name: str) -> str:

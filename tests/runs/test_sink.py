@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -179,3 +181,85 @@ async def test_a_full_feed_has_no_room_until_it_is_stored(
     await asyncio.wait_for(feed.room(), 5)
     await feed.flushed()
     assert len(await stored(session)) == MOST_LINES
+
+
+async def test_the_loop_goes_on_while_newer_lines_wait_for_the_database(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, begun, database = sink._transact, threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def transact(batch: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            begun.set()
+            database.wait(10)
+        return original(batch)
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    feed = feed_of(sink, session)
+    say(feed, "first")
+    await feed.flushed()
+    say(feed, "second")
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
+    say(feed, "third")
+    # As if the first batch's news came only now.
+    sink_module._wake(feed)
+    flushing = asyncio.ensure_future(feed.flushed())
+    # A loop that stands still would never get here.
+    threading.Timer(3, database.set).start()
+    started = time.monotonic()
+    await asyncio.sleep(0.1)
+    assert time.monotonic() - started < 1
+    assert not flushing.done()
+    database.set()
+    await asyncio.wait_for(flushing, 5)
+    assert [row.content for row in await stored(session)] == ["first", "second", "third"]
+
+
+async def test_nothing_is_stored_again_before_it_is_known_what_is_there(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, find, cut, blind = sink._transact, sink._find_stored, [True], [True, True]
+
+    def transact(batch: Any) -> Any:
+        told = original(batch)
+        if cut:
+            cut.pop()
+            # The owner that never heard of its commit does not know the lines' places.
+            for feed in batch:
+                feed.stored.clear()
+            raise OperationalError("disk I/O error")
+        return told
+
+    def find_stored(batch: Any) -> bool:
+        if blind:
+            blind.pop()
+            return False
+        return find(batch)
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    monkeypatch.setattr(sink, "_find_stored", find_stored)
+    feed = feed_of(sink, session)
+    say(feed, "once")
+    await feed.flushed()
+    assert [(row.index, row.content) for row in await stored(session)] == [(0, "once")]
+
+
+async def test_an_error_of_our_own_ends_the_worker_instead_of_the_thread(
+    session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(sink_module.os, "_exit", codes.append)
+    sink = Sink()
+    sink.start(asyncio.get_running_loop())
+
+    def frame(*_: object) -> str:
+        raise TypeError("no frame")
+
+    table = AgentLines()
+    monkeypatch.setattr(table, "frame", frame)
+    feed = sink.feed(table, session.pk, session.fence, lambda: None)
+    say(feed, "x")
+    await asyncio.get_running_loop().run_in_executor(None, sink.close)
+    assert codes == [70]
