@@ -26,7 +26,8 @@ class RowThread:
 
     def close(self) -> None:
         """Returns at once; what runs still ends, then the connection is closed."""
-        self._pool.submit(connection.close)
+        # Looked up in the pool's thread: here it would be this thread's connection.
+        self._pool.submit(lambda: connection.close())
         self._pool.shutdown(wait=False)
 
 
