@@ -77,14 +77,18 @@ class ThreadPool:
                 f"You have {self._per_caller} slow requests under way. Wait for one of them.",
             )
             return
-        try:
-            body, length = await _read(receive)
-        except Disconnected:
-            return
+        # Counted before the body is here: slow senders take up memory and disk as well.
         self._busy += 1
         self._callers[caller] += 1
+        try:
+            body, length = await _read(receive)
+            environ = build_environ(scope, body, length)
+        except BaseException as error:
+            self._release(caller)
+            if isinstance(error, Disconnected):
+                return
+            raise
         loop = asyncio.get_running_loop()
-        environ = build_environ(scope, body, length)
         working = loop.run_in_executor(self._threads, self._call, environ, loop, send)
         # Whoever goes away leaves a thread at work, which counts until it is done.
         working.add_done_callback(lambda _: self._release(caller))
