@@ -88,3 +88,40 @@ async def test_nothing_is_read_while_the_sink_has_no_room() -> None:
     harness.stdout.feed_eof()
     assert await receiving is None
     assert harness.updates == [{"n": "a"}]
+
+
+async def test_an_update_that_cannot_be_taken_is_noted_and_the_next_one_is_taken() -> None:
+    harness = Harness()
+
+    def refuse_large(update: dict[str, Any]) -> None:
+        if update["n"] == "bad":
+            raise TypeError("Recursion limit reached")
+        harness.updates.append(update)
+
+    harness.transport._on_update = refuse_large
+    harness.say(update("bad"), update("good"), ANSWER)
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert harness.updates == [{"n": "good"}]
+    assert "TypeError" in harness.transport.garbage[0]
+
+
+async def test_a_line_nested_too_deep_is_garbage() -> None:
+    harness = Harness()
+    harness.say(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, ANSWER)
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert harness.transport.garbage_lines == 1
+
+
+async def test_waiting_for_room_is_not_the_agents_silence() -> None:
+    harness = Harness()
+    harness.open.clear()
+    receiving = asyncio.ensure_future(harness.transport.receive())
+    await asyncio.sleep(0.05)
+    assert harness.transport.paused
+    harness.transport.heard_at = 0
+    harness.open.set()
+    await asyncio.sleep(0.01)
+    assert not harness.transport.paused
+    assert harness.transport.heard_at > 0
+    harness.stdout.feed_eof()
+    assert await receiving is None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from acp.exceptions import RequestError
 from apps.agents.presets import Preset
 from apps.agents.runtime import failures
 from apps.agents.runtime.failures import Failed
-from apps.agents.runtime.transcript import Transcript
+from apps.agents.runtime.transcript import Transcript, storable
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
 from apps.host import processes
 from apps.host.errors import SpawnFailed
@@ -27,6 +27,11 @@ T = TypeVar("T")
 
 CANCEL_GRACE_S = 1.0
 STDERR_LINES = 40
+LONGEST_ERROR = 2_000
+LONGEST_SESSION_ID = 300
+LONGEST_STOP_REASON = 40
+# Of one turn; anything above it is no count, and many of them still add up to less than 64 bits.
+MOST_TOKENS = 10**12
 
 
 class Agent:
@@ -67,7 +72,8 @@ class Agent:
                 list(preset.command), cwd=cwd, env=environment, marker=marker
             )
         except SpawnFailed as error:
-            raise Failed("agent_start_failed", f"{preset.name} can't be started. {error}") from None
+            said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
+            raise Failed("agent_start_failed", said) from None
         return cls(preset, process, feed, transcript)
 
     async def initialize(self) -> None:
@@ -99,7 +105,17 @@ class Agent:
         )
         session_id = answer.get("sessionId")
         if not isinstance(session_id, str) or not session_id:
-            raise Failed("agent_protocol", f"{self.preset.name} opened a session without a name.")
+            raise self._failed(
+                Failed("agent_protocol", f"{self.preset.name} opened a session without a name.")
+            )
+        if len(session_id) > LONGEST_SESSION_ID or storable(session_id) != session_id:
+            raise self._failed(
+                Failed(
+                    "agent_protocol",
+                    f"{self.preset.name} opened a session whose name can't be stored: it is longer than"
+                    f" {LONGEST_SESSION_ID} characters or no text.",
+                )
+            )
         self.session_id = session_id
         return False
 
@@ -132,7 +148,10 @@ class Agent:
         )
 
     async def prompt(self, text: str) -> dict[str, Any]:
-        """One turn. Raises Failed when the agent dies, errs, or is silent for too long."""
+        """One turn: its `stopReason` and `usage`, both fit to be stored.
+
+        Raises Failed when the agent dies, errs, or is silent for too long.
+        """
         call = asyncio.ensure_future(
             self._call(
                 "session/prompt",
@@ -144,7 +163,7 @@ class Agent:
             while True:
                 done, _ = await asyncio.wait({call}, timeout=1.0)
                 if done:
-                    return call.result()
+                    return self._checked(call.result())
                 self._check_silence()
         finally:
             if not call.done():
@@ -154,9 +173,11 @@ class Agent:
 
     async def cancel(self) -> None:
         """Ask the agent to end its turn; whether it does is the caller's to watch."""
-        with contextlib.suppress(ConnectionError, OSError):
-            await self.connection.send_notification(
-                "session/cancel", {"sessionId": self.session_id}
+        # An agent that reads nothing must not hold up its own end.
+        with contextlib.suppress(ConnectionError, OSError, TimeoutError):
+            await asyncio.wait_for(
+                self.connection.send_notification("session/cancel", {"sessionId": self.session_id}),
+                CANCEL_GRACE_S,
             )
 
     async def close(self) -> None:
@@ -167,43 +188,84 @@ class Agent:
         await asyncio.gather(self._stderr_task, return_exceptions=True)
 
     def _check_silence(self) -> None:
-        now = time.monotonic()
+        if self.transport.paused:
+            return
+        now, name = time.monotonic(), self.preset.name
         tool_since = self.transcript.open_tool_since
         if tool_since is None and now - self.transport.heard_at > self.preset.silence_seconds:
-            raise Failed(
-                "agent_silent",
-                f"{self.preset.name} said nothing for {self.preset.silence_seconds:.0f} s and was stopped."
-                " Send a message to go on.",
+            raise self._failed(
+                Failed(
+                    "agent_silent",
+                    f"{name} said nothing for {self.preset.silence_seconds:.0f} s and was stopped."
+                    " Send a message to go on.",
+                )
             )
         if tool_since is not None and now - tool_since > self.preset.tool_seconds:
-            raise Failed(
-                "tool_too_long",
-                f"A command of {self.preset.name} ran for more than {self.preset.tool_seconds:.0f} s and was"
-                " stopped. Send a message to go on.",
+            raise self._failed(
+                Failed(
+                    "tool_too_long",
+                    f"A command of {name} ran for more than {self.preset.tool_seconds:.0f} s and was"
+                    " stopped. Send a message to go on.",
+                )
             )
         if self.transport.garbage_lines > GARBAGE_LIMIT:
-            raise Failed(
-                "agent_protocol",
-                f"{self.preset.name} prints text that is no message: {failures.tail(self.transport.garbage)}",
+            raise self._failed(
+                Failed(
+                    "agent_protocol", f"{name} prints text that is no message: {self._garbage()}"
+                )
             )
+
+    def _failed(self, failed: Failed) -> Failed:
+        """The same without secrets, storable, and not endless: every failure goes through here."""
+        message = self._shown(failed.message)
+        if len(message) > LONGEST_ERROR:
+            message = message[:LONGEST_ERROR] + "…"
+        return Failed(failed.code, message)
+
+    def _shown(self, text: str) -> str:
+        return storable(self.transcript.secrets.mask(text))
+
+    def _garbage(self) -> str:
+        return failures.tail(self._shown(line)[:200] for line in self.transport.garbage)
+
+    def _said(self, lines: Iterable[str]) -> str:
+        # Masked before it is cut: half a secret is not found any more.
+        return failures.tail([self._shown("\n".join(lines))])
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        reason = self._shown(str(answer.get("stopReason") or "end_turn"))
+        usage = answer.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        return {
+            "stopReason": reason[:LONGEST_STOP_REASON],
+            "usage": {
+                str(name): min(max(count, 0), MOST_TOKENS)
+                for name, count in usage.items()
+                if isinstance(count, int) and not isinstance(count, bool)
+            },
+        }
 
     async def _within(self, seconds: float, awaitable: Awaitable[T]) -> T:
         try:
             return await asyncio.wait_for(awaitable, seconds)
         except TimeoutError:
-            said = failures.tail([*self.stderr, *self.transport.garbage])
-            raise Failed(
-                "agent_start_failed",
-                f"{self.preset.name} did not answer within {seconds:.0f} s."
-                + (f" It printed: {said}" if said else " It printed nothing."),
+            said = self._said([*self.stderr, self._garbage()])
+            raise self._failed(
+                Failed(
+                    "agent_start_failed",
+                    f"{self.preset.name} did not answer within {seconds:.0f} s."
+                    + (f" It printed: {said}" if said else " It printed nothing."),
+                )
             ) from None
 
     async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = await self.connection.send_request(method, params)
         except RequestError as error:
-            raise failures.from_rpc(
-                self.preset.name, error.code, str(error), error.data, failures.tail(self.stderr)
+            raise self._failed(
+                failures.from_rpc(
+                    self.preset.name, error.code, str(error), error.data, self._said(self.stderr)
+                )
             ) from None
         except (ConnectionError, OSError):
             raise await self._died(starting=method != "session/prompt") from None
@@ -215,10 +277,8 @@ class Agent:
             returncode = await asyncio.wait_for(self.process.wait(), 2)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._stderr_task), 0.5)
-        said = failures.tail([*self.transport.garbage, *self.stderr])
-        return failures.died(
-            self.preset.name, returncode, self.transcript.secrets.mask(said), starting=starting
-        )
+        said = self._said([self._garbage(), *self.stderr])
+        return self._failed(failures.died(self.preset.name, returncode, said, starting=starting))
 
     async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
         """Keep the last lines; whatever the length of a line, memory stays bounded."""

@@ -9,6 +9,7 @@ it in any order, some only an update without a start.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ from apps.runs.sink import Feed, Line
 STORE_EVERY_S = 1.0
 DELTA_EVERY_S = 1 / 30
 LONGEST_MESSAGE = 1_000_000
+DEEPEST = 100
 _ENDED = {"completed", "failed", "cancelled"}
 
 
@@ -39,14 +41,18 @@ def storable(text: str) -> str:
     return text
 
 
-def cleaned(value: Any) -> Any:
-    """The same, with every text in it storable."""
+def cleaned(value: Any, depth: int = 0) -> Any:
+    """The same as JSON that can be stored: storable texts, integers of 64 bits, no more than 100 levels."""
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, list | dict) and depth >= DEEPEST:
+        return "…"
     if isinstance(value, list):
-        return [cleaned(each) for each in value]
+        return [cleaned(each, depth + 1) for each in value]
     if isinstance(value, dict):
-        return {storable(str(key)): cleaned(each) for key, each in value.items()}
+        return {storable(str(key)): cleaned(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return str(value)
     return value
 
 
@@ -240,7 +246,9 @@ class Transcript:
     def _usage(self, update: dict[str, Any]) -> None:
         cost = update.get("cost")
         if isinstance(cost, dict) and isinstance(cost.get("amount"), int | float):
-            self.cost_usd = float(cost["amount"])
+            amount = float(cost["amount"])
+            if math.isfinite(amount) and amount >= 0:
+                self.cost_usd = amount
 
     def _info(self, update: dict[str, Any]) -> None:
         """Codex ends a turn that failed with `end_turn` and tells of the failure only here."""
@@ -261,14 +269,9 @@ class Transcript:
 
 def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
     """Lay the parts that an update carries over what is known of the call."""
-    for theirs, ours in (
-        ("title", "title"),
-        ("kind", "kind"),
-        ("status", "status"),
-        ("locations", "locations"),
-    ):
-        if update.get(theirs) is not None:
-            call[ours] = update[theirs]
+    for key, its_type in (("title", str), ("kind", str), ("status", str), ("locations", list)):
+        if isinstance(update.get(key), its_type):
+            call[key] = update[key]
     if update.get("rawInput") is not None:
         call["input"] = update["rawInput"]
     if update.get("rawOutput") is not None:

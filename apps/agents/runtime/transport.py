@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,9 +19,13 @@ from typing import Any
 
 import orjson
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 1 << 16
 LONGEST_LINE = 8 << 20
 GARBAGE_LIMIT = 1_000
+# More than is ever shown: a secret must not be cut before it is masked.
+GARBAGE_KEPT = 4_000
 
 
 class AgentTransport:
@@ -42,6 +47,8 @@ class AgentTransport:
         self._rest = b""
         self._skipping = False
         self.heard_at = time.monotonic()
+        # The agent's silence is ours: the sink has no room and nothing is read.
+        self.paused = False
         self.garbage: deque[str] = deque(maxlen=5)
         self.garbage_lines = 0
 
@@ -61,12 +68,28 @@ class AgentTransport:
                 if message.get("method") == "session/update" and "id" not in message:
                     params = message.get("params")
                     if isinstance(params, dict) and isinstance(params.get("update"), dict):
-                        self._on_update(params["update"])
+                        self._take(params["update"])
                     continue
                 return message
-            await self._room()
+            await self._wait_for_room()
             if not await self._read():
                 return None
+
+    async def _wait_for_room(self) -> None:
+        self.paused = True
+        try:
+            await self._room()
+        finally:
+            self.heard_at = time.monotonic()
+            self.paused = False
+
+    def _take(self, update: dict[str, Any]) -> None:
+        try:
+            self._on_update(update)
+        except Exception as error:  # noqa: BLE001 - whatever is in it is the agent's
+            what = f"an update that can't be taken: {type(error).__name__}"
+            logger.warning("%s", what)
+            self._note(what)
 
     async def _read(self) -> bool:
         chunk = await self._stdout.read(CHUNK)
@@ -93,7 +116,7 @@ class AgentTransport:
             message = self._lenient(line)
         if isinstance(message, dict):
             return message
-        self._note(line[:200].decode(errors="replace"))
+        self._note(line[:GARBAGE_KEPT].decode(errors="replace"))
         return None
 
     def _lenient(self, line: bytes) -> Any:
@@ -102,7 +125,7 @@ class AgentTransport:
             return None
         try:
             return json.loads(line.decode(errors="replace"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def _note(self, text: str) -> None:
