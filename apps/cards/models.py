@@ -111,7 +111,7 @@ class Worktree(models.Model):
     base_commit = models.CharField(max_length=64, null=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
     forced = models.BooleanField(default=False)
-    # Fence of the run that made it, so that a card's processes can be swept before it is removed.
+    # Wire id of the run that used it last, so that a card's processes can be swept before it is removed.
     session_wire_id = models.CharField(max_length=40, null=True)
     setup_done_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)

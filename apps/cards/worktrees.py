@@ -6,7 +6,10 @@ died in between, so it is removed and made again; `removing` is carried out by t
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from apps.cards.models import Card, Worktree
 from apps.common.ids import public_id
 from apps.events import bus
 from apps.host import git, processes, worktrees
+from apps.host.disk import flock
 from apps.host.errors import HostError
 from apps.projects.models import Project
 
@@ -40,10 +44,11 @@ def directory(card_id: int) -> Path:
     return Path(settings.DATA_DIR) / "worktrees" / public_id("card", card_id)
 
 
-def prepare(card: Card, *, host_id: str, run: str) -> Place:
+def prepare(card: Card, *, host_id: str, run: str, marker: str) -> Place:
     """Make or find the card's worktree. Repeatable; raises HostError with a sentence.
 
-    Disk work outside any transaction; called by the run that owns the card, so never twice at a time.
+    Disk work outside any transaction. A run that was taken over may still be at it: one per card at a time,
+    over all processes of the host. `run` is the wire id; git carries the whole `marker`.
     """
     project = card.project
     repository = Path(project.path)
@@ -54,6 +59,35 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
         )
     if in_place(project):
         return Place(repository)
+    try:
+        with _one_at_a_time(card.pk):
+            return _prepare_locked(card, repository, host_id=host_id, run=run, marker=marker)
+    except OSError as problem:
+        raise HostError(
+            f"The card's worktree could not be made ({problem.strerror or problem}). Look at"
+            f" {directory(card.pk)} and the disk it is on, then start again.",
+            code="worktree_failed",
+        ) from problem
+
+
+@contextlib.contextmanager
+def _one_at_a_time(card_id: int, *, timeout: float = worktrees.LOCK_TIMEOUT_S) -> Iterator[None]:
+    """HostError `worktree_busy` when another thread or process has the card's worktree in hand."""
+    folder = Path(settings.DATA_DIR) / "locks"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(flock(folder / f"card-{card_id}", timeout=timeout))
+        except TimeoutError as problem:
+            raise HostError(
+                "An earlier run of this card is still making its worktree. Try again later.",
+                code="worktree_busy",
+            ) from problem
+        yield
+
+
+def _prepare_locked(card: Card, repository: Path, *, host_id: str, run: str, marker: str) -> Place:
+    project = card.project
     row, info = Worktree.objects.filter(card_id=card.pk).first(), None
     if row is None:
         info = git.inspect(repository)
@@ -67,21 +101,43 @@ def prepare(card: Card, *, host_id: str, run: str) -> Place:
     ours = Worktree.objects.filter(pk=row.pk).exclude(state=Worktree.State.REMOVING)
     if not ours.update(state=Worktree.State.CREATING):
         raise _gone()
-    if path.exists():
-        _remove(row, force=True)
-    made = worktrees.create(
-        repository,
-        path,
-        branch=row.branch or _branch_name(card),
-        base=_start(row),
-        owns_branch=row.owns_branch,
-        data_dir=Path(settings.DATA_DIR),
-        info=info,
-    )
+    if path.exists() or path.is_symlink():
+        if row.branch is None:
+            # Nothing of ours was begun here: whose it is, nobody knows.
+            aside = worktrees.quarantine(path, Path(settings.DATA_DIR) / "quarantine")
+            logger.warning("%s was there before its row; it is now %s", path, aside)
+        else:
+            _remove(row, force=True)
+    known = {"branch": row.branch, "owns_branch": row.owns_branch, "base_commit": row.base_commit}
+    try:
+        made = worktrees.create(
+            repository,
+            path,
+            branch=row.branch or _branch_name(card),
+            base=_start(row),
+            owns_branch=row.owns_branch,
+            data_dir=Path(settings.DATA_DIR),
+            info=info,
+            on_branch=lambda name, start: _record_branch(row, name, start),
+            marker=marker,
+        )
+    except HostError:
+        # git took its branch back, or the name is somebody else's; either way it isn't the card's.
+        ours.filter(state=Worktree.State.CREATING).update(**known)
+        raise
     if not _made(row, made):
         _remove(row, force=True)
         raise _gone()
     return Place(path, _notice(made) if lost else None)
+
+
+def _record_branch(row: Worktree, name: str, start: str | None) -> None:
+    """Before git makes it: whoever dies in between finds the branch again and knows it for the card's."""
+    row.branch, row.owns_branch, row.base_commit = name, True, start or row.base_commit
+    if not Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING).update(
+        branch=name, owns_branch=True, base_commit=row.base_commit
+    ):
+        raise _gone()
 
 
 @bus.atomically
@@ -92,7 +148,7 @@ def _made(row: Worktree, made: worktrees.Worktree) -> bool:
         state=Worktree.State.READY,
         branch=made.branch,
         owns_branch=True,
-        base_commit=row.base_commit or made.base_commit,
+        base_commit=made.base_commit or row.base_commit,
     )
     if recorded and Card.objects.filter(pk=row.card_id).exclude(branch=made.branch).update(
         branch=made.branch
@@ -130,6 +186,8 @@ def _insert_row(card: Card, host_id: str, base_ref: str | None) -> Worktree:
 
 def _start(row: Worktree) -> str | None:
     """Where a first worktree starts: the base, or its upstream where that is ahead and answers."""
+    if row.owns_branch and row.state == Worktree.State.CREATING:
+        return row.base_commit or row.base_ref
     if row.base_ref is None or row.owns_branch:
         return row.base_ref or row.base_commit
     return git.fetch_base(Path(row.repository), row.base_ref) or row.base_ref
@@ -168,11 +226,16 @@ def remove_due(host_id: str) -> None:
         if row.session_wire_id and processes.sweep_run(host_id, row.session_wire_id):
             continue
         try:
-            _remove(row, force=row.forced)
-        except HostError as error:
-            logger.warning("worktree of card %s stays: %s", row.card_id, error)
-            continue
-        row.delete()
+            with _one_at_a_time(row.card_id, timeout=0):
+                _remove(row, force=row.forced)
+                row.delete()
+        except (HostError, OSError) as error:
+            _say_once(row.card_id, str(error))
+
+
+@functools.lru_cache(maxsize=1000)
+def _say_once(card_id: int, why: str) -> None:
+    logger.warning("worktree of card %s stays: %s", card_id, why)
 
 
 def _remove(row: Worktree, *, force: bool) -> worktrees.Removal:

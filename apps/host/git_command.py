@@ -17,10 +17,12 @@ for HEAD (3 ms) than git itself (2 ms), and importing it costs as much as a tent
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,8 @@ from apps.host.errors import GitFailed
 
 TIMEOUT_S = 60.0
 _CONFIG_LIMIT = 1 << 20
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform.startswith("linux") else None
 
 _OVERRIDES: tuple[tuple[str, str], ...] = (
     ("safe.directory", "*"),
@@ -183,6 +187,15 @@ def tree_environment(
     return chosen
 
 
+def _end_with(parent: int) -> None:
+    """Runs between fork and exec, so it loads and allocates as little as it can."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have ended before the call above; then no signal will come.
+        if os.getppid() != parent:
+            os._exit(127)
+
+
 class Call:
     """A git process under way. Started at once, so that several can run side by side."""
 
@@ -195,21 +208,28 @@ class Call:
         data: bytes | None = None,
         to: IO[bytes] | None = None,
         quiet: bool = False,
+        marker: str | None = None,
     ) -> None:
         """`quiet`: what it says of errors is dropped; for callers that read the output themselves and
-        would let it block on a full pipe of warnings."""
+        would let it block on a full pipe of warnings. `marker`: it is part of that run, so it ends with
+        this thread, and a sweep of the run finds it and what it started."""
         self.arguments = arguments
         self.data = data
+        chosen = dict(env) if env is not None else environment()
+        if marker is not None:
+            chosen["BOARD_RUN"] = marker
+        parent = os.getpid()
         try:
             self.process = subprocess.Popen(
                 ["git", "--no-pager", "--literal-pathspecs", *arguments],
                 cwd=cwd,
-                env=dict(env) if env is not None else environment(),
+                env=chosen,
                 stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
                 stdout=subprocess.PIPE if to is None else to,
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 # So that what git starts (ssh, remote helpers) can be ended with it.
                 start_new_session=True,
+                preexec_fn=None if marker is None else lambda: _end_with(parent),
             )
         except FileNotFoundError as problem:
             if not cwd.is_dir():
@@ -277,8 +297,10 @@ def run(
     data: bytes | None = None,
     timeout: float = TIMEOUT_S,
     accept: Sequence[int] = (0,),
+    marker: str | None = None,
 ) -> bytes:
-    return Call(arguments, cwd=cwd, env=env, data=data).result(timeout=timeout, accept=accept)[1]
+    call = Call(arguments, cwd=cwd, env=env, data=data, marker=marker)
+    return call.result(timeout=timeout, accept=accept)[1]
 
 
 def split_nul(output: bytes) -> list[str]:

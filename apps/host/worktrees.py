@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,13 +98,16 @@ def create(
     owns_branch: bool,
     data_dir: Path,
     info: git.RepositoryInfo | None = None,
+    on_branch: Callable[[str, str | None], None] | None = None,
+    marker: str | None = None,
 ) -> Worktree:
     """Make `path`, directly below the worktrees directory, a worktree of `repo`.
 
     `owns_branch`: the branch is recorded as this card's; if it exists, the worktree is made again from
     it. Otherwise an existing branch is never touched: the name gets `-2`, `-3`, …. `base` is a branch, a
     commit or None for HEAD. `info` spares asking git again. Metadata that git kept for a deleted `path` is
-    healed.
+    healed. `on_branch` is told the branch and where it starts (None: it exists) before git makes anything,
+    for each attempt; what it raises ends the call. `marker`: git is part of that run.
     """
     _require_ours(path, data_dir)
     info = info or git.inspect(repo)
@@ -129,7 +132,16 @@ def create(
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with repository_lock(data_dir, info.common_dir):
-        return _create_locked(repo, info, path, branch, base, owns_branch=owns_branch)
+        return _create_locked(
+            repo,
+            info,
+            path,
+            branch,
+            base,
+            owns_branch=owns_branch,
+            on_branch=on_branch,
+            marker=marker,
+        )
 
 
 def _create_locked(
@@ -140,6 +152,8 @@ def _create_locked(
     base: str | None,
     *,
     owns_branch: bool,
+    on_branch: Callable[[str, str | None], None] | None,
+    marker: str | None,
 ) -> Worktree:
     common_dir = info.common_dir
     assert common_dir is not None
@@ -161,8 +175,10 @@ def _create_locked(
                 lost = f"The branch {branch} is gone; the work starts again from {base or 'HEAD'}."
         target = [str(path), name] if again else ["-b", name, str(path), str(start)]
         add = ["worktree", "add", "--quiet", "--lock", *([] if again else ["--no-track"])]
+        if on_branch is not None:
+            on_branch(name, start)
         try:
-            run([*add, *target], cwd=repo, env=env, timeout=CHECKOUT_TIMEOUT_S)
+            run([*add, *target], cwd=repo, env=env, timeout=CHECKOUT_TIMEOUT_S, marker=marker)
         except GitFailed as problem:
             last = _explained(problem, name)
             if path.exists():

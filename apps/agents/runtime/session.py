@@ -97,7 +97,7 @@ async def _run(handle: Handle, around: Surroundings) -> None:
         lambda: processes.sweep_run(claim.host_id, claim.wire_id, below_fence=claim.fence)
     )
     setting = await around.database(lambda: _setting(claim))
-    place = await _or_event(handle, around.disk(lambda: _prepare(setting.session, claim)))
+    place = await _prepared(handle, around, setting.session)
     secrets = Secrets([setting.equipment.credential.secret] if setting.equipment.credential else [])
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
     transcript = Transcript(feed, secrets, asyncio.get_running_loop())
@@ -117,6 +117,19 @@ async def _run(handle: Handle, around: Surroundings) -> None:
         transcript.end_turn()
         await agent.close()
         await feed.flushed()
+
+
+async def _prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
+    """Once begun, it ends before the run is left, whatever is asked meanwhile.
+
+    A thread can't be stopped: the next run would meet its git at work in the same directory.
+    """
+    work = asyncio.ensure_future(around.disk(lambda: _prepare(session, handle.claim)))
+    try:
+        return await _or_event(handle, asyncio.shield(work))
+    except (Cancelled, Interrupted):
+        await asyncio.wait({work})
+        raise
 
 
 async def _talk(
@@ -267,7 +280,9 @@ def _setting(claim: Claim) -> Setting:
 
 def _prepare(session: AgentSession, claim: Claim) -> worktrees.Place:
     try:
-        return worktrees.prepare(session.card, host_id=claim.host_id, run=claim.wire_id)
+        return worktrees.prepare(
+            session.card, host_id=claim.host_id, run=claim.wire_id, marker=claim.marker
+        )
     except HostError as error:
         if error.code == "no_commits":
             raise Deferred(error.code, str(error)) from None
