@@ -10,6 +10,8 @@ import pytest
 
 from apps.host import git, worktrees
 from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
+from apps.host.git_command import Call, run
+from apps.host.processes import sweep_run
 from apps.host.worktrees import Removal, Worktree
 
 from .conftest import Repository
@@ -351,3 +353,45 @@ def test_a_worktree_costs_little_more_than_git(repo: Repository, data_dir: Path)
     )
     ours = min(took(lambda n=n: make(repo.path, data_dir, f"card_{n}")) for n in range(5))
     assert ours <= raw + 0.04
+
+
+def test_the_branch_is_told_before_git_makes_it_and_is_then_reused(
+    repo: Repository, data_dir: Path
+) -> None:
+    told: list[tuple[str, str | None, bool]] = []
+
+    class Died(Exception):
+        pass
+
+    def create(*, own: bool, die: bool) -> Worktree:
+        def on_branch(name: str, start: str | None) -> None:
+            told.append((name, start, name in repo.git("branch", "--list", "card/*")))
+            if die:
+                raise Died
+
+        return worktrees.create(
+            repo.path,
+            data_dir / "worktrees" / "card_001",
+            branch="card/card_001",
+            base="main",
+            owns_branch=own,
+            data_dir=data_dir,
+            on_branch=on_branch,
+        )
+
+    head = repo.git("rev-parse", "HEAD").strip()
+    with pytest.raises(Died):
+        create(own=False, die=True)
+    repo.git("branch", "card/card_001")
+    assert create(own=True, die=False).branch == "card/card_001"
+    assert told == [("card/card_001", head, False), ("card/card_001", None, True)]
+
+
+def test_git_of_a_run_is_found_by_its_sweep(tmp_path: Path) -> None:
+    run(["init", "--quiet", str(tmp_path)], cwd=tmp_path)
+    call = Call(["cat-file", "--batch"], cwd=tmp_path, data=b"", marker="hgit:sess_001.1")
+    try:
+        assert sweep_run("hgit", "sess_001", below_fence=2) == []
+        assert call.process.wait(5) == -9
+    finally:
+        call.kill()
