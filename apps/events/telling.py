@@ -47,6 +47,7 @@ class _Teller:
             socket_connect_timeout=_TIMEOUT_S,
             retry=None,
         )
+        bell = _Bell()
         skip_until = 0.0
         while True:
             batch = [self.queue.get()]
@@ -64,18 +65,47 @@ class _Teller:
                     pipe.execute()
                 for kind, item in batch:
                     if kind == "ring":
-                        _ring_now(*item)
+                        bell.ring(*item)
             except Exception as error:  # noqa: BLE001 - redis, kombu and the socket each have their own
                 skip_until = time.monotonic() + _PAUSE_S
                 logger.warning("telling: Redis does not answer (%s); rows will do", error)
                 with contextlib.suppress(Exception):
                     client.connection_pool.disconnect()
+                bell.drop()
 
 
-def _ring_now(task: str, queue_name: str, args: list[Any]) -> None:
-    from kanban_agents.celery import app
+class _Bell:
+    """Celery's way to the queues over a connection of its own: the application's waits for ever."""
 
-    app.send_task(task, args=args, queue=queue_name, expires=10, retry=False, ignore_result=True)
+    def __init__(self) -> None:
+        self.connection: Any = None
+
+    def ring(self, task: str, queue_name: str, args: list[Any]) -> None:
+        from kanban_agents.celery import app
+
+        if self.connection is None:
+            self.connection = app.connection_for_write(
+                transport_options={
+                    "socket_timeout": _TIMEOUT_S,
+                    "socket_connect_timeout": _TIMEOUT_S,
+                    "max_retries": 0,
+                }
+            )
+        app.send_task(
+            task,
+            args=args,
+            queue=queue_name,
+            expires=10,
+            retry=False,
+            ignore_result=True,
+            connection=self.connection,
+        )
+
+    def drop(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.collect()
 
 
 _teller: _Teller | None = None
