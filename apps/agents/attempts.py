@@ -5,11 +5,13 @@ Each function is one transaction that names its fence; a stale owner gets `NotOu
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -22,6 +24,8 @@ from apps.events import bus
 from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.models import HOLDING, LIVE, State
+
+logger = logging.getLogger(__name__)
 
 QUEUED_LOOK = 500
 
@@ -105,12 +109,16 @@ class AgentKind:
         for session in queue:
             reason = counts.reason_against(session, closing=closing)
             if reason is None:
-                claim = _take(session.pk, session.project_id, worker_id, host_id)
+                claim = _take_or_fail(session, worker_id, host_id)
                 if claim is not None:
                     return claim
             elif reason != session.queue_reason:
                 _say_why(session.pk, session.project_id, reason)
         return None
+
+    def owners(self, host_id: str) -> set[str]:
+        rows = AgentSession.objects.filter(worker_id__isnull=False, host_id=host_id)
+        return {owner for owner in rows.values_list("worker_id", flat=True) if owner}
 
     def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
         rows = AgentSession.objects.filter(worker_id=worker_id).values_list(
@@ -124,8 +132,12 @@ class AgentKind:
         if found is None:
             return None
         bus.lock(found.project_id)
-        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(pk=run_id)
-        if session.worker_id != dead:
+        session = (
+            AgentSession.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk=run_id, worker_id=dead)
+            .first()
+        )
+        if session is None:
             return None
         session.fence += 1
         session.worker_id = worker_id
@@ -145,17 +157,19 @@ class AgentKind:
         if found is None:
             return
         bus.lock(found.project_id)
-        session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(
-            pk=claim.run_id
+        session = (
+            AgentSession.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk=claim.run_id, fence=claim.fence, worker_id=claim.worker_id)
+            .first()
         )
-        if session.fence != claim.fence or session.worker_id != claim.worker_id:
+        if session is None:
             return
         session.worker_id = None
         session.pid = None
         if session.cancel_requested and session.state in LIVE:
             _cancelled(session)
-        elif session.state in LIVE and session.state != State.WAITING:
-            # It goes on as soon as somebody claims it.
+        elif session.state in (State.STARTING, State.RUNNING):
+            # It goes on as soon as somebody claims it. (A message may have queued it again already.)
             session.state = State.INTERRUPTED
             session.save()
             sessions.changed(session)
@@ -194,6 +208,27 @@ def _locked(claim: Claim) -> AgentSession:
         raise turns.NotOurs(claim.wire_id)
     bus.lock(project_id)
     return turns.owned(claim)
+
+
+def _take_or_fail(session: AgentSession, worker_id: str, host_id: str) -> Claim | None:
+    """A session that can't even be looked at must not take the worker and everybody's agents with it."""
+    try:
+        return _take(session.pk, session.project_id, worker_id, host_id)
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.exception("session %s can't be started", session.pk)
+        _refuse(session.pk, session.project_id, type(error).__name__)
+        return None
+
+
+@bus.atomically
+def _refuse(session_id: int, project_id: int, name: str) -> None:
+    bus.lock(project_id)
+    session = AgentSession.objects.filter(pk=session_id, worker_id=None, state__in=LIVE).first()
+    if session is not None:
+        text = f"The server stumbled over this session ({name}); its log has the details."
+        _failed(session, "internal", text)
 
 
 @bus.atomically
@@ -245,14 +280,8 @@ def _cancelled(session: AgentSession) -> None:
     session.waiting_for = None
     session.queue_reason = None
     session.save()
-    _end_sent_turn(session, "cancelled")
+    sessions.end_turns(session, "cancelled")
     sessions.changed(session)
-
-
-def _end_sent_turn(session: AgentSession, stop_reason: str | None) -> None:
-    Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).update(
-        state=Turn.State.ENDED, stop_reason=stop_reason, ended_at=timezone.now()
-    )
 
 
 @bus.atomically
@@ -303,6 +332,9 @@ def end_turn(
     in the session's column.
     """
     session = _locked(claim)
+    if session.state not in (State.STARTING, State.RUNNING, State.WAITING):
+        # Ended already: an attempt has one end, whatever goes wrong behind it.
+        return False
     if turn_id is not None:
         Turn.objects.filter(pk=turn_id).update(
             state=Turn.State.ENDED, stop_reason=stop_reason or "error", ended_at=timezone.now()
@@ -341,7 +373,7 @@ def _failed(session: AgentSession, code: str, message: str) -> None:
     session.ended_at = timezone.now()
     session.waiting_for = None
     session.save()
-    _end_sent_turn(session, "error")
+    sessions.end_turns(session, "error")
     turns.add_message(session, AgentMessage.Role.SYSTEM, "error", message)
     sessions.changed(session, noted=True)
 
@@ -363,3 +395,7 @@ def _completed(session: AgentSession) -> None:
         target = cards.next_column(card)
         if target is not None:
             cards.move_card(card, to=target, by=None)
+            # The next step's agent works for the same person as this one.
+            AgentSession.objects.filter(card=card, state=State.QUEUED, started_by=None).update(
+                started_by=session.started_by_id
+            )

@@ -12,6 +12,7 @@ from apps.agents.presets import BUILTIN, Preset, PresetProblem, all_presets, def
 from apps.cards import gate as cards_gate
 from apps.cards.models import Card
 from apps.credentials.resolution import Usable, resolve
+from apps.credentials.sealing import CannotUnseal
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ def _candidates(card: Card) -> list[int | None]:
 
 def equip(card: Card) -> Equipment | Obstacle:
     """The agent and the key for the card. Decrypts the key: not for lists."""
-    usable = resolve(_candidates(card))
+    try:
+        usable = resolve(_candidates(card))
+    except CannotUnseal as problem:
+        return Obstacle("credential_unreadable", str(problem))
     wanted = card.project.agent
     try:
         presets = all_presets()
@@ -78,7 +82,7 @@ def equip(card: Card) -> Equipment | Obstacle:
 NO_CREDENTIAL = Obstacle(
     "no_credential",
     "No API key for this card: store a credential and choose it for the card or the project,"
-    " then activate the card.",
+    " then activate the card (POST …/cards/<id>/activate).",
 )
 
 

@@ -40,4 +40,4 @@ def stop(card: Card) -> None:
 @deleting.on_delete
 def deleted(card_ids: list[int]) -> None:
     """The sessions go with their cards; a worker that runs one finds its row gone and ends the processes."""
-    sessions.ring()
+    sessions.disown(card_ids)

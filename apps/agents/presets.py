@@ -72,6 +72,8 @@ def all_presets() -> dict[str, Preset]:
         stamp = path.stat().st_mtime_ns
     except FileNotFoundError:
         return dict(_OURS)
+    except OSError as error:
+        raise PresetProblem(f"{path}: {error}") from None
     return {**_OURS, **_read(path, stamp)}
 
 
@@ -114,6 +116,14 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
     unknown = set(table) - known - set(_SECONDS)
     if unknown:
         raise wrong(f"has unknown keys: {', '.join(sorted(unknown))}")
+    providers = table.get("providers", [])
+    if not isinstance(providers, list) or not all(isinstance(each, str) for each in providers):
+        raise wrong("providers must be a list of texts")
+    for key in ("environment", "modes"):
+        if not isinstance(table.get(key, {}), dict):
+            raise wrong(f"{key} must be a table")
+    if not isinstance(table.get("model_variable", ""), str):
+        raise wrong("model_variable must be a text")
     seconds = {key: table[key] for key in _SECONDS if key in table}
     for key, value in seconds.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -122,7 +132,7 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
         id=name,
         name=str(table.get("name", name)),
         command=tuple(command),
-        providers=tuple(table.get("providers", ())),
+        providers=tuple(providers),
         needs_credential=bool(table.get("needs_credential", True)),
         environment={str(k): str(v) for k, v in table.get("environment", {}).items()},
         modes={str(k): str(v) for k, v in table.get("modes", {}).items()},

@@ -7,14 +7,8 @@ from apps.runs.models import LIVE, State
 
 
 def current_session(card_id: int) -> AgentSession | None:
-    """The live one that isn't asked to cancel, else the latest."""
+    """The newest: the live one if there is one, else the last that ended."""
     return AgentSession.objects.filter(card_id=card_id).order_by("-id").first()
-
-
-def live_session(card_id: int) -> AgentSession | None:
-    return AgentSession.objects.filter(
-        card_id=card_id, state__in=LIVE, cancel_requested=False
-    ).first()
 
 
 def sessions_of(card_id: int) -> QuerySet[AgentSession]:

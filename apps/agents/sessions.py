@@ -6,13 +6,12 @@ at most one session that is live and not asked to cancel; a partial unique index
 
 from __future__ import annotations
 
-from django.db.models import Max
+from django.db.models import F, Max
 from django.utils import timezone
 
 from apps.agents import gate
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
-from apps.agents.selectors import live_session
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
@@ -84,7 +83,7 @@ def _queue(card: Card, *, by: int | None) -> AgentSession:
 
 def card_entered_active(card: Card, *, by: int | None) -> None:
     """The move wins (K7): a queued session takes the new column, a running one makes place for a new one."""
-    session = live_session(card.pk)
+    session = _live(card.pk)
     if session is None:
         start_or_defer(card, by=by)
         return
@@ -97,16 +96,25 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
     _end(session)
     new = start_or_defer(card, by=by)
     if new is not None:
-        AgentMessage.objects.filter(pk__in=waiting).update(session=new)
+        AgentMessage.objects.filter(pk__in=waiting, index=None).update(session=new)
     else:
         _drop_messages(session)
 
 
 def card_left_active(card_id: int) -> None:
-    session = live_session(card_id)
+    session = _live(card_id)
     if session is not None:
         _end(session)
         _drop_messages(session)
+
+
+def _live(card_id: int) -> AgentSession | None:
+    """The card's live session, its row locked: no follow-up becomes a turn while we decide."""
+    return (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .filter(card_id=card_id, state__in=LIVE, cancel_requested=False)
+        .first()
+    )
 
 
 def _queued_messages(session: AgentSession) -> list[int]:
@@ -134,11 +142,30 @@ def _end(session: AgentSession) -> None:
         session.queue_reason = None
         session.fence += 1
         session.save(update_fields=["state", "ended_at", "waiting_for", "queue_reason", "fence"])
+        end_turns(session, "cancelled")
     else:
         session.cancel_requested = True
         session.save(update_fields=["cancel_requested"])
         ring()
     changed(session)
+
+
+def end_turns(session: AgentSession, stop_reason: str) -> None:
+    """What was begun or about to begin will not be taken up again."""
+    Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).update(
+        state=Turn.State.ENDED, stop_reason=stop_reason, ended_at=timezone.now()
+    )
+
+
+def disown(card_ids: list[int]) -> None:
+    """Before cards go with their sessions: nobody may write into the rows any more.
+
+    Locked and with a new fence, or the sink would add lines while the messages are being collected.
+    """
+    doomed = AgentSession.objects.select_for_update(no_key=True).filter(card_id__in=card_ids)
+    ids = list(doomed.order_by("pk").values_list("pk", flat=True))
+    AgentSession.objects.filter(pk__in=ids).update(fence=F("fence") + 1)
+    ring()
 
 
 def close_requests(session: AgentSession) -> None:
@@ -152,7 +179,7 @@ def close_requests(session: AgentSession) -> None:
 def cancel(card: Card) -> None:
     """Stop the card's agent. Answers at once; the processes are gone within 2 s. Repeatable."""
     bus.lock(card.project_id)
-    session = live_session(card.pk)
+    session = _live(card.pk)
     if session is not None:
         _end(session)
         _drop_messages(session)

@@ -72,7 +72,11 @@ class CardAgentViewSet(ProjectScopedViewSet):
         card = self.card()
         rows = AgentMessage.objects.filter(session__card=card)
         if query.session_id is None:
-            return rows
+            return (
+                rows
+                if not query.by_index
+                else rows.filter(session=selectors.current_session(card.pk))
+            )
         get_object_or_404(AgentSession, card=card, pk=query.session_id)
         return rows.filter(session_id=query.session_id)
 
@@ -105,6 +109,11 @@ class MessagesQuery:
         self.before_index = _whole(given.get("beforeIndex"), "beforeIndex")
         limit = _whole(given.get("limit"), "limit", least=-1)
         self.limit = min(max(limit if limit is not None else DEFAULT_MESSAGES, 1), MOST_MESSAGES)
+
+    @property
+    def by_index(self) -> bool:
+        """An index counts within a session; without one named, the newest is meant."""
+        return self.after is not None or self.before_index is not None
 
     def page(self, rows: QuerySet[AgentMessage]) -> tuple[list[AgentMessage], bool]:
         """At most `limit` messages in the order they were said, queued ones last."""

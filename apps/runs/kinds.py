@@ -77,6 +77,10 @@ class Kind(Protocol):
         """run id → (fence, cancel requested) of the runs that the worker owns, in one query."""
         ...
 
+    def owners(self, host_id: str) -> set[str]:
+        """Names of the workers that own runs of this host, whether they live or not."""
+        ...
+
     def take_over(self, run_id: int, *, dead: str, worker_id: str) -> Claim | None:
         """Make a dead worker's run ours for the sweep, with a raised fence; None if somebody was first."""
         ...

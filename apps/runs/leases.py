@@ -50,8 +50,17 @@ def beat(worker_id: str) -> bool:
     )
 
 
-def sign_off(worker_id: str) -> None:
+def sign_off(worker_id: str, data_dir: Path) -> None:
     Worker.objects.filter(pk=worker_id).delete()
+    (data_dir / "workers" / worker_id).unlink(missing_ok=True)
+
+
+def without_row(worker_ids: set[str]) -> list[str]:
+    """Which of these names no worker bears."""
+    if not worker_ids:
+        return []
+    known = set(Worker.objects.filter(pk__in=worker_ids).values_list("pk", flat=True))
+    return sorted(worker_ids - known)
 
 
 @dataclass
@@ -63,6 +72,7 @@ class Observer:
     data_dir: Path
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    looked_at: float = field(default_factory=time.monotonic)
 
     def database_was_gone(self) -> None:
         """After an outage nobody could beat: everybody gets the full time again."""
@@ -72,6 +82,10 @@ class Observer:
     def dead(self) -> list[str]:
         """Ids of workers of this host that are dead. One query, and one flock for each of them."""
         now = time.monotonic()
+        if now - self.looked_at > DEAD_AFTER_S / 3:
+            # This process itself stood still (a paused container, a sleeping laptop): so may the others.
+            self.database_was_gone()
+        self.looked_at = now
         found: list[str] = []
         rows = Worker.objects.exclude(pk=self.worker_id).values_list("id", "host_id", "beat")
         for worker_id, host_id, count in rows:

@@ -52,17 +52,20 @@ class Loop:
         self.sink = Sink()
         self.handles: dict[tuple[str, int], Handle] = {}
         self.loop = asyncio.get_running_loop()
-        # Two: a slow claim must not keep the heartbeat from the database.
         self.database_pool = ThreadPoolExecutor(3, thread_name_prefix="database")
+        # One of its own: claims that wait for locks must not keep the heartbeat from the database.
+        self.beat_pool = ThreadPoolExecutor(1, thread_name_prefix="beat")
         self.disk_pool = ThreadPoolExecutor(4, thread_name_prefix="disk")
         self.background: set[asyncio.Task[None]] = set()
 
-    async def database(self, function: Callable[[], T]) -> T:
+    async def database(
+        self, function: Callable[[], T], pool: ThreadPoolExecutor | None = None
+    ) -> T:
         delay = 0.1
         while True:
             try:
                 return await self.loop.run_in_executor(
-                    self.database_pool, _with_connection, function
+                    pool or self.database_pool, _with_connection, function
                 )
             except (DatabaseError, InterfaceError) as error:
                 if not is_outage(error):
@@ -81,17 +84,26 @@ class Loop:
         self.observer = leases.Observer(self.lease.worker_id, self.host_id, self.data_dir)
         self.sink.start(self.loop)
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
-        jobs = [self._beat(), self._flags(), self._tick(), self._due(), self._pulse()]
+        jobs = [self._beat(), self._flags(), self._due(), self._pulse()]
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
+        tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()
-        for task in tasks:
+        # Not cancelled: a claim that is being committed must get its handle, or nobody would end it.
+        self.wake.set()
+        await asyncio.wait({tick}, timeout=3)
+        for task in (tick, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(tick, *tasks, return_exceptions=True)
         await self._stop_runs()
         await asyncio.get_running_loop().run_in_executor(None, self.sink.close)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.database(lambda: leases.sign_off(self.lease.worker_id)), 2)
+            await asyncio.wait_for(self.database(self._sign_off), 2)
         self.lease.lock.release()
+
+    def _sign_off(self) -> None:
+        """The row stays while it owns anything: by it the next worker finds what to go on with."""
+        if not any(kind.owned(self.lease.worker_id) for kind in kinds()):
+            leases.sign_off(self.lease.worker_id, self.data_dir)
 
     async def _stop_runs(self) -> None:
         for handle in self.handles.values():
@@ -111,20 +123,20 @@ class Loop:
     async def _beat(self) -> None:
         while True:
             started = time.monotonic()
-            alive = await self.database(lambda: leases.beat(self.lease.worker_id))
+            alive = await self.database(lambda: leases.beat(self.lease.worker_id), self.beat_pool)
             if time.monotonic() - started > leases.DEAD_AFTER_S / 3:
                 self.observer.database_was_gone()
             if not alive:
                 # Somebody took us for dead: our runs have other fences, and _flags will find that out.
-                await self.database(self._sign_on_again)
+                await self.database(self._sign_on_again, self.beat_pool)
             await asyncio.sleep(leases.BEAT_EVERY_S)
 
     def _sign_on_again(self) -> None:
-        from apps.runs.models import Worker
-
-        Worker.objects.get_or_create(
-            id=self.lease.worker_id, defaults={"host_id": self.host_id, "pid": os.getpid()}
-        )
+        """Under a new name: the old one has been declared dead, and its lock file is gone."""
+        old = self.lease
+        self.lease = leases.register(self.data_dir, self.host_id, os.getpid())
+        self.observer.worker_id = self.lease.worker_id
+        old.lock.release()
 
     async def _flags(self) -> None:
         """Tell each run what its row says: asked to cancel, or taken over by somebody else."""
@@ -147,11 +159,12 @@ class Loop:
 
     async def _tick(self) -> None:
         """Every two seconds, or at once when woken: adopt, claim, look at what is due."""
-        while True:
+        while not self.stopping.is_set():
             await self._adopt()
             if self.wake.is_set():
                 self.wake.clear()
                 await self.read_flags()
+            await self._reconcile()
             await self._claim()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wake.wait(), TICK_S)
@@ -164,6 +177,21 @@ class Loop:
                 except Exception:
                     logger.exception("%s failed; it is tried again", job)
             await asyncio.sleep(TICK_S)
+
+    async def _reconcile(self) -> None:
+        """Let go of rows that are ours but that nobody here works on.
+
+        A claim whose COMMIT was answered by a broken connection leaves one, and so does a run whose
+        processes could not be killed at its end. Called between claims, so that none is on its way.
+        """
+        for kind in kinds():
+            owned = await self.database(lambda kind=kind: kind.owned(self.lease.worker_id))  # type: ignore[misc]
+            for run_id, (fence, _cancel) in owned.items():
+                if (kind.name, run_id) in self.handles:
+                    continue
+                claim = Claim(kind.name, run_id, fence, self.host_id, self.lease.worker_id)
+                if not await self._sweep(claim, below_fence=fence + 1):
+                    await self.database(lambda kind=kind, claim=claim: kind.release(claim))  # type: ignore[misc]
 
     async def _claim(self) -> None:
         closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
@@ -205,7 +233,9 @@ class Loop:
             elif not handle.lost.is_set():
                 await self.database(lambda: kind.release(claim))
         finally:
-            self.handles.pop((kind.name, claim.run_id), None)
+            key = (kind.name, claim.run_id)
+            if self.handles.get(key) is handle:
+                del self.handles[key]
             self.wake.set()
 
     async def _sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
@@ -219,13 +249,19 @@ class Loop:
         )
 
     async def _adopt(self) -> None:
-        for worker_id in await self.database(self.observer.dead):
+        for worker_id in await self.database(self._dead):
             logger.warning("worker %s is dead; its runs go on here", worker_id)
             for kind in kinds():
                 owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
                 for run_id in owned:
                     await self._take_over(kind, run_id, worker_id)
             await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
+
+    def _dead(self) -> list[str]:
+        """Dead workers of this host, and names that own something but have no row (any more)."""
+        dead = self.observer.dead()
+        owners = {owner for kind in kinds() for owner in kind.owners(self.host_id)}
+        return dead + leases.without_row(owners - {*dead, self.lease.worker_id})
 
     async def _take_over(self, kind: Kind, run_id: int, dead: str) -> None:
         claim = await self.database(
