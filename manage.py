@@ -5,6 +5,7 @@ import os
 import sys
 
 from kanban_agents.env import EnvironmentProblem
+from kanban_agents.secrets import BadSecret
 
 
 def main() -> int:
@@ -13,7 +14,7 @@ def main() -> int:
 
     try:
         execute_from_command_line(sys.argv)
-    except EnvironmentProblem as problem:
+    except (EnvironmentProblem, BadSecret) as problem:
         sys.stderr.write(f"kanban-agents: {problem}\n")
         return 2
     return 0

@@ -143,10 +143,16 @@ VARIABLES: tuple[Variable, ...] = (
         _paths,
     ),
     Variable(
-        "KANBAN_AGENT_READ_PATHS", "More paths that agents may read in the sandbox.", "", _paths
+        "KANBAN_AGENT_READ_PATHS",
+        "Kept for the sandbox; without effect in this version.",
+        "",
+        _paths,
     ),
     Variable(
-        "KANBAN_SANDBOX", "Whether agents run in bubblewrap.", "auto", _choice("auto", "on", "off")
+        "KANBAN_SANDBOX",
+        "This version has no sandbox for agents; off says so knowingly, as it must beyond loopback.",
+        "auto",
+        _choice("auto", "on", "off"),
     ),
     Variable(
         "KANBAN_SETUP_CODE",

@@ -9,6 +9,12 @@ import os
 import secrets
 from pathlib import Path
 
+SHORTEST = 32
+
+
+class BadSecret(Exception):
+    """The kept secret can't be used; the text is one line for the person who starts the server."""
+
 
 def read_or_create(path: Path) -> str:
     """The secret kept at `path` (mode 600); made on first use.
@@ -17,7 +23,7 @@ def read_or_create(path: Path) -> str:
     place, and whoever comes second reads what the first one wrote.
     """
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text().strip()
+        return _read(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -30,7 +36,18 @@ def read_or_create(path: Path) -> str:
             os.link(draft, path)
     finally:
         draft.unlink()
-    return path.read_text().strip()
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    """A file cut short (full disk, broken restore) must never do as a key that anybody can guess."""
+    secret = path.read_text().strip()
+    if len(secret) < SHORTEST:
+        raise BadSecret(
+            f"{path} holds no usable key (at least {SHORTEST} characters); put the right one back from a"
+            " copy, or delete the file: everybody signs in anew then, and stored API keys are entered anew"
+        )
+    return secret
 
 
 def derive(secret: str, purpose: str) -> bytes:

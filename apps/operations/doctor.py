@@ -252,21 +252,23 @@ def _agent(program: str, advice: str) -> Finding:
 
 
 def _sandbox() -> Finding:
-    problem = programs.sandbox_problem()
-    if problem is None:
-        return Finding("sandbox", "ok", "bubblewrap works here")
-    advice = "install bubblewrap (Debian: apt install bubblewrap; Linux only)"
     try:
         preflight.require_sandbox(setting=settings.SANDBOX, loopback=settings.LOOPBACK)
-    except preflight.StartProblem:
-        return Finding("sandbox", "problem", problem, f"{advice}, or set KANBAN_SANDBOX=off")
-    return Finding("sandbox", "missing", f"{problem} (optional)", advice)
+    except preflight.StartProblem as refused:
+        return Finding("sandbox", "problem", str(refused), "set KANBAN_SANDBOX=off")
+    problem = programs.sandbox_problem()
+    return Finding(
+        "sandbox",
+        "note",
+        "agents run with the rights of the server's user; this version has no sandbox"
+        f" (bubblewrap {'works' if problem is None else 'does not work'} here)",
+    )
 
 
 def _keys() -> Finding:
     names = [name for name in _KEYS if os.environ.get(name, "").strip()]
     if not names:
-        advice = "set one of " + ", ".join(_KEYS) + ", or store credentials on the page"
+        advice = "set one of " + ", ".join(_KEYS) + ", or store a credential: POST /api/credentials"
         return Finding("API keys", "note", "none in this environment (optional)", advice)
     if not settings.SHARE_SERVER_KEYS:
         advice = "set KANBAN_SHARE_SERVER_KEYS=on to let projects use them"
@@ -278,9 +280,7 @@ def _stored_credentials() -> Finding:
     ready = Credential.objects.filter(status=Credential.Status.READY).count()
     if ready:
         return Finding("credentials", "ok", f"{ready} stored")
-    return Finding(
-        "credentials", "missing", "none stored", "add one on the page, under Credentials"
-    )
+    return Finding("credentials", "missing", "none stored", "store one: POST /api/credentials")
 
 
 def _worker() -> Finding:

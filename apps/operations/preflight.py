@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apps.host.filesystems import is_network_filesystem
-from apps.host.programs import sandbox_problem
 
 
 class StartProblem(Exception):
@@ -55,13 +54,15 @@ def _alive(pid: int) -> bool:
 
 
 def require_sandbox(*, setting: str, loopback: bool) -> None:
-    """Where others reach the server, agents without a sandbox must be somebody's decision."""
-    if loopback or setting == "off":
-        return
-    if problem := sandbox_problem():
+    """Agents don't run in a sandbox yet: nobody may believe that they do, or expose that by accident."""
+    if setting == "on":
         raise StartProblem(
-            f"agents can't be kept in a sandbox ({problem}) and the server is reachable from other machines;"
-            " install bubblewrap, or set KANBAN_SANDBOX=off to go without"
+            "KANBAN_SANDBOX=on: this version has no sandbox for agents; set it to off"
+        )
+    if not loopback and setting != "off":
+        raise StartProblem(
+            "agents run without a sandbox, with the rights of the server's user, and the server is reachable"
+            " from other machines; set KANBAN_SANDBOX=off if that is meant"
         )
 
 
