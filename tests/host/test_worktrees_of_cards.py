@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from apps.cards import worktrees
+from apps.cards.models import Card, Worktree
+from apps.host import worktrees as on_disk
+from tests.factories import make_card, make_project, make_user
+
+from .conftest import Repository
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def card(repo: Repository, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    monkeypatch.setattr(settings, "DATA_DIR", data_dir)
+    project = make_project(make_user("alice"))
+    project.path, project.is_git, project.worktree = str(repo.path), True, True
+    project.save()
+    return Card.objects.select_related("project").get(pk=make_card(project).pk)
+
+
+def prepare(card: Card) -> worktrees.Place:
+    return worktrees.prepare(card, host_id="h1", run="sess_001", marker="h1:sess_001.1")
+
+
+def test_a_directory_that_was_there_before_its_row_is_put_aside(card: Card, data_dir: Path) -> None:
+    stray = worktrees.directory(card.pk)
+    stray.mkdir(parents=True)
+    (stray / "file").write_text("x")
+    assert (prepare(card).path / ".git").is_file()
+    [kept] = (data_dir / "quarantine").iterdir()
+    assert (kept / "file").read_text() == "x"
+
+
+def test_a_death_before_the_worktree_was_recorded_costs_no_second_branch(
+    card: Card, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(Exception):
+        pass
+
+    def die(*_: object) -> bool:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worktrees, "_made", die)
+        with pytest.raises(Died):
+            prepare(card)
+    place = prepare(card)
+    row = Worktree.objects.get(card_id=card.pk)
+    assert (row.state, row.owns_branch, place.notice) == (Worktree.State.READY, True, None)
+    assert row.base_commit == repo.git("rev-parse", "HEAD").strip()
+    assert len(repo.git("branch", "--list", "card/*").splitlines()) == 1
+
+
+def test_one_removal_that_fails_does_not_hold_up_the_next_and_is_said_once(
+    card: Card, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Card.objects.select_related("project").get(pk=make_card(card.project).pk)
+    stuck, fine = prepare(card).path, prepare(other).path
+    Worktree.objects.update(state=Worktree.State.REMOVING)
+    remove = on_disk.remove
+
+    def fail_for_one(repo: Path, path: Path, **rest: object) -> on_disk.Removal:
+        if path == stuck:
+            raise OSError("the disk is sulking")
+        return remove(repo, path, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(on_disk, "remove", fail_for_one)
+    for _ in range(3):
+        worktrees.remove_due("h1")
+    assert stuck.exists()
+    assert not fine.exists()
+    assert caplog.text.count("sulking") == 1
