@@ -183,3 +183,23 @@ def test_an_update_nobody_understands_breaks_nothing(
 ) -> None:
     transcript.update(update)
     transcript.end_turn()
+
+
+def test_a_tool_call_that_json_cannot_hold_is_stored_and_ended_all_the_same(
+    transcript: Transcript, lines: Lines
+) -> None:
+    deep: object = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    transcript.update(
+        {
+            "sessionUpdate": "tool_call",
+            "toolCallId": "1",
+            "status": ["odd"],
+            "rawInput": {"deep": deep, "large": 1 << 80},
+        }
+    )
+    transcript.end_turn()
+    call = orjson.loads(lines.all[0].tool_call or "")
+    assert call["status"] == "cancelled"
+    assert call["input"]["large"] == str(1 << 80)
