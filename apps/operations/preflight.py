@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis
+
+from apps.common.masking import mask
 from apps.host.filesystems import is_network_filesystem
 
 
@@ -51,6 +54,23 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def require_redis(url: str, *, within: float = 5.0) -> None:
+    """An external server that doesn't answer is more likely a wrong address than an outage."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+                client.ping()
+            return
+        except (redis.RedisError, OSError, ValueError) as error:
+            if time.monotonic() > deadline:
+                raise StartProblem(
+                    f"Redis does not answer at KANBAN_REDIS_URL ({mask(str(error))});"
+                    " correct the address, start that server, or unset it to use the embedded one"
+                ) from None
+        time.sleep(0.2)
 
 
 def require_sandbox(*, setting: str, loopback: bool) -> None:

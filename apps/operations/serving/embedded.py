@@ -117,6 +117,8 @@ def run(*, fork: bool) -> None:
     preflight.require_sandbox(setting=settings.SANDBOX, loopback=settings.LOOPBACK)
     if settings.REDIS_EMBEDDED:
         redis_server.require_program()
+    else:
+        preflight.require_redis(settings.REDIS_URL)
     if connection.vendor == "sqlite":
         preflight.refuse_network_filesystem(settings.DATA_DIR)
     setproctitle("kanban-agents: serve")
