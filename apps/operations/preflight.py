@@ -15,6 +15,7 @@ import redis
 
 from apps.common.masking import mask
 from apps.host.filesystems import is_network_filesystem
+from kanban_agents.secrets import BadSecret
 
 
 class StartProblem(Exception):
@@ -54,6 +55,14 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def require_secret(secret: object) -> None:
+    """Read the server's key now: settings are lazy, and a bad key must not wait for the first request."""
+    try:
+        str(secret)
+    except (BadSecret, OSError) as problem:
+        raise StartProblem(str(problem)) from None
 
 
 def require_redis(url: str, *, within: float = 5.0) -> None:

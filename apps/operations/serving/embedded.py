@@ -130,6 +130,7 @@ def run(*, fork: bool) -> None:
         # The port first: a server that can't start there leaves no directory behind.
         listener = preflight.bind(settings.HOST, settings.PORT)
         lock = preflight.lock_data_dir(settings.DATA_DIR)
+    preflight.require_secret(settings.SERVER_SECRET)
     database.pending()
     server = _Server(fork=fork, lock=lock, listener=listener)
     try:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connections
 from setproctitle import setproctitle
 
-from apps.operations.preflight import bind, require_git
+from apps.operations.preflight import bind, require_git, require_secret
 from apps.operations.serving import announce, database
 from kanban_agents.servers import RUNNERS, tune
 
@@ -66,6 +66,7 @@ def run_alone(role: str, *, patience: float) -> None:
     """
     if role == "worker":
         require_git()
+    require_secret(settings.SERVER_SECRET)
     database.wait_until_migrated(patience)
     if role == "web":
         listener = bind(settings.HOST, settings.PORT)
