@@ -164,6 +164,8 @@ class Sink:
             # Without this thread every run of the worker would wait for ever.
             logger.critical("the sink can't go on; the worker ends", exc_info=True)
             os._exit(70)
+        finally:
+            connection.close()
 
     def _serve(self) -> None:
         while True:
@@ -175,7 +177,6 @@ class Sink:
                 if not self.closing:
                     time.sleep(max(0.0, FLUSH_S - (time.monotonic() - started)))
             if self.closing:
-                connection.close()
                 return
 
     def _insist(self, batch: list[Feed]) -> None:
