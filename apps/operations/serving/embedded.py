@@ -94,9 +94,8 @@ class _Server:
                 f"the embedded Redis server doesn't answer on {settings.REDIS_SOCKET};"
                 f" see {redis_server.log_file(settings.REDIS_SOCKET)}, or set KANBAN_REDIS_URL"
             )
-        silence = WORKER_SILENCE if worker.has_loop() else None
         add(Child("web", self.start_web, patience=3.0, silence=30.0, on_first_byte=on_ready))
-        add(Child("worker", self.start_worker, patience=5.0, silence=silence))
+        add(Child("worker", self.start_worker, patience=5.0, silence=WORKER_SILENCE))
 
     def end(self) -> None:
         """Let go of the guard, which then clears up whatever is left, and wait for it."""

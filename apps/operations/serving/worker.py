@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import threading
 import warnings
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 from celery import signals
@@ -53,16 +52,6 @@ class Beat(threading.Thread):
         self._service.stop()
 
 
-def _loop_module() -> ModuleType | None:
-    if not has_loop():
-        return None
-    return importlib.import_module("apps.runs.worker")
-
-
-def has_loop() -> bool:
-    return importlib.util.find_spec("apps.runs.worker") is not None
-
-
 def preload() -> None:
     """Import what a worker needs, so that a fork shares it."""
     from kanban_agents.celery import app
@@ -78,12 +67,13 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
     # About root, whom messages in pickle would endanger; ours are JSON and containers run as root.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
-    loop = _loop_module()
+    from apps.runs import worker as loop
+
     stopper: list[threading.Thread] = []
 
     def stop_loop(**kwargs: Any) -> None:
         # In a signal handler of the main thread: only start the stop, which writes to the database.
-        if loop is not None and not stopper:
+        if not stopper:
             stopper.append(
                 threading.Thread(target=loop.stop_loop, args=(STOP_LOOP_WITHIN,), name="stop-loop")
             )
@@ -103,8 +93,7 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
         without_heartbeat=True,
         optimization="fair",
     )
-    if loop is not None:
-        loop.start_loop(report)
+    loop.start_loop(report)
     clock = Beat(app) if beat else None
     if clock is not None:
         clock.start()
