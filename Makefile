@@ -4,7 +4,7 @@ UV ?= uv
 PYTEST ?= $(BIN)/pytest -n 2 --dist loadfile
 export PYTHON
 
-.PHONY: run test lint bench lock dev
+.PHONY: run test test-faults lint bench lock dev
 
 run: ## Install what is needed and start the server
 	@scripts/venv requirements.txt
@@ -16,6 +16,9 @@ test: lint ## Everything that must hold: style, types, imports, tests
 		echo "Again on the servers of KANBAN_TEST_DATABASE_URL and KANBAN_TEST_REDIS_URL"; \
 		KANBAN_TEST_ON=servers $(PYTEST) -m both_databases; \
 	fi
+
+test-faults: dev ## Dying servers and processes, on both databases; KANBAN_TEST_FAULT_ROUNDS=20 for a tenth
+	$(PYTEST) -m faults tests/faults
 
 lint: dev
 	$(BIN)/ruff format --check

@@ -1,0 +1,99 @@
+"""Real servers that die, freeze, fill up and lie, below a real `manage.py serve`.
+
+Never the machine's own servers: what a test stops or flushes it has started. A test that uses `ground` runs
+twice, on SQLite with the embedded Redis and on PostgreSQL with Redis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults import postgres as postgres_server
+from tests.faults.postgres import PostgreSQL
+from tests.faults.redis import Embedded, Faulty, Redis
+from tests.process.board import Board, board_in
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+            item.add_marker(pytest.mark.process)
+
+
+@dataclass
+class Servers:
+    """PostgreSQL with an empty database, and Redis; both belong to one test."""
+
+    postgres: PostgreSQL
+    redis: Redis
+    database: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "KANBAN_DATABASE_URL": self.postgres.url(self.database),
+            "KANBAN_REDIS_URL": self.redis.url,
+        }
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[PostgreSQL]:
+    if reason := postgres_server.why_not():
+        pytest.skip(reason)
+    server = PostgreSQL()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres(_postgres: PostgreSQL) -> Iterator[PostgreSQL]:
+    """Up at the test's start, whatever the one before has done to it."""
+    if _postgres.process is None:
+        _postgres.start()
+    yield _postgres
+    if _postgres.process is not None:
+        _postgres.thaw()
+
+
+@pytest.fixture
+def servers(postgres: PostgreSQL, tmp_path: Path) -> Iterator[Servers]:
+    redis = Redis(tmp_path / "redis")
+    redis.start()
+    try:
+        yield Servers(postgres, redis, postgres.create_database())
+    finally:
+        redis.kill()
+
+
+@dataclass
+class Ground:
+    """What a board stands on: SQLite and the embedded Redis, or `servers`."""
+
+    folder: Path
+    servers: Servers | None
+
+    @contextlib.contextmanager
+    def board(self, **environment: str) -> Iterator[Board]:
+        below = self.servers.environment if self.servers else {}
+        with board_in(self.folder, **below, **environment) as board:
+            yield board
+
+    def redis(self, board: Board) -> Faulty:
+        return self.servers.redis if self.servers else Embedded(board)
+
+
+@pytest.fixture(params=["sqlite", "servers"])
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
+    servers = request.getfixturevalue("servers") if request.param == "servers" else None
+    return Ground(tmp_path / "board", servers)
