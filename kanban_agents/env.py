@@ -182,6 +182,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "KANBAN_MAX_AGENTS", "Agents that work at the same time on this host.", "4", _whole(1, 1000)
     ),
+    Variable(
+        "KANBAN_HOST_GONE_AFTER",
+        "Seconds without a worker of a host, after which its sessions fail.",
+        "300",
+        _whole(1, 86_400),
+    ),
     Variable("KANBAN_ASGI", "Web server to use.", "daphne", _choice("daphne", "uvicorn")),
     Variable(
         "KANBAN_LOG_LEVEL",

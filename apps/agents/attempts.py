@@ -5,17 +5,19 @@ Each function is one transaction that names its fence; a stale owner gets `NotOu
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
-from apps.agents import gate, sessions, turns
+from apps.agents import gate, recovery, sessions, turns
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
@@ -99,7 +101,7 @@ class AgentKind:
                 state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
             )
             .filter(Q(host_id=None) | Q(host_id=host_id))
-            .filter(Q(not_before=None) | Q(not_before__lte=timezone.now()))
+            .filter(recovery.due(timezone.now()))
             .select_related("card__project", "card__column")
             .order_by("queue_rank", "queued_at", "id")[:QUEUED_LOOK]
         )
@@ -127,7 +129,7 @@ class AgentKind:
         return {pk: (fence, cancel) for pk, fence, cancel in rows}
 
     @bus.atomically
-    def take_over(self, run_id: int, *, dead: str, worker_id: str) -> Claim | None:
+    def take_over(self, run_id: int, *, dead: str, worker_id: str, at: datetime) -> Claim | None:
         found = AgentSession.objects.filter(pk=run_id, worker_id=dead).first()
         if found is None:
             return None
@@ -144,12 +146,25 @@ class AgentKind:
         if session.state in (State.STARTING, State.RUNNING):
             session.state = State.INTERRUPTED
             session.queued_at = timezone.now()
-            Turn.objects.filter(session=session, state=Turn.State.SENT).update(
-                resumes=F("resumes") + 1, resumed_at=timezone.now()
-            )
+            recovery.count_death(session, at)
+        # Under the new fence the dead worker's sink, should it come back, changes none of them any more.
+        recovery.close_calls(session)
         session.save()
         sessions.changed(session)
         return Claim(self.name, session.pk, session.fence, session.host_id or "", worker_id)
+
+    def line_up(self, host_id: str, at: datetime) -> None:
+        recovery.line_up(host_id, at)
+
+    def hosts(self) -> set[str]:
+        bound = AgentSession.objects.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
+        return {host for host in bound.values_list("host_id", flat=True).distinct() if host}
+
+    def abandon(self, host_id: str) -> None:
+        rows = AgentSession.objects.filter(host_id=host_id)
+        rows = rows.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
+        for session_id, project_id in list(rows.values_list("pk", "project_id")):
+            _abandon(session_id, project_id, host_id)
 
     @bus.atomically
     def release(self, claim: Claim) -> None:
@@ -173,17 +188,27 @@ class AgentKind:
             session.state = State.INTERRUPTED
             session.save()
             sessions.changed(session)
+        elif session.state == State.INTERRUPTED and recovery.is_crash_loop(session):
+            _failed(session, "crash_loop", recovery.CRASH_LOOP)
         else:
             session.save()
 
     @bus.atomically
     def interrupt(self, claim: Claim) -> None:
-        session = _locked(claim)
+        try:
+            session = _locked(claim)
+        except turns.NotOurs:
+            return
         if session.state in (State.STARTING, State.RUNNING):
             session.state = State.INTERRUPTED
             session.queued_at = timezone.now()
             session.save()
             sessions.changed(session)
+
+    @bus.atomically
+    def say(self, claim: Claim, text: str) -> None:
+        with contextlib.suppress(turns.NotOurs):
+            turns.add_message(turns.owned(claim), AgentMessage.Role.SYSTEM, "status", text)
 
     def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
         # The protocol library costs 0.3 s and 30 MB: only workers that run an agent pay for it.
@@ -208,6 +233,29 @@ def _locked(claim: Claim) -> AgentSession:
         raise turns.NotOurs(claim.wire_id)
     bus.lock(project_id)
     return turns.owned(claim)
+
+
+@bus.atomically
+def _abandon(session_id: int, project_id: int, host_id: str) -> None:
+    bus.lock(project_id)
+    session = (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk=session_id, host_id=host_id)
+        .first()
+    )
+    if session is None:
+        return
+    session.fence += 1
+    session.worker_id = None
+    session.pid = None
+    if session.state not in LIVE:
+        session.save()
+        return
+    recovery.close_calls(session)
+    if session.cancel_requested:
+        _cancelled(session)
+    else:
+        _failed(session, "host_gone", recovery.host_gone())
 
 
 def _take_or_fail(session: AgentSession, worker_id: str, host_id: str) -> Claim | None:
@@ -285,10 +333,14 @@ def _cancelled(session: AgentSession) -> None:
 
 
 @bus.atomically
-def started(claim: Claim, *, pid: int, agent_session_id: str) -> None:
-    """The process lives and its session has a name: committed before the first prompt leaves."""
+def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) -> None:
+    """The process lives and its session has a name: committed before the first prompt leaves.
+
+    `handover`: it is another one than before and knows nothing; that stays so until a turn has ended in it.
+    """
     session = _locked(claim)
     session.state = State.RUNNING
+    session.handover_due = session.handover_due or handover
     session.pid = pid
     session.agent_session_id = agent_session_id
     session.save()
@@ -339,6 +391,9 @@ def end_turn(
         Turn.objects.filter(pk=turn_id).update(
             state=Turn.State.ENDED, stop_reason=stop_reason or "error", ended_at=timezone.now()
         )
+        if stop_reason is not None and session.handover_due:
+            session.handover_due = False
+            session.save(update_fields=["handover_due"])
     if session.cancel_requested:
         _cancelled(session)
         return False

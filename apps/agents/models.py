@@ -29,6 +29,8 @@ class AgentSession(Run):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     agent_session_id = models.CharField(max_length=300, null=True)
+    # That session doesn't know what was said before it: the next prompt tells.
+    handover_due = models.BooleanField(default=False)
     # What a waiting one waits for: {"kind": "plan" | "permission" | "question" | "message" | "limit", …}
     waiting_for = models.JSONField(null=True)
     waiting_since = models.DateTimeField(null=True)

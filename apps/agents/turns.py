@@ -19,7 +19,6 @@ from apps.cards.models import Card
 from apps.events import telling
 from apps.runs.kinds import Claim
 
-MOST_RESUMES = 5
 REMEMBERED = 2_000
 
 
@@ -32,10 +31,6 @@ class Prompt:
 
 class NotOurs(Exception):
     """The row has another fence: somebody else owns the run, write nothing."""
-
-
-class CrashLoop(Exception):
-    """The turn has survived too many unclean deaths."""
 
 
 def owned(claim: Claim) -> AgentSession:
@@ -93,18 +88,11 @@ def add_message(
 def begin(claim: Claim) -> Prompt | None:
     """Commit that the next prompt is about to leave, and give its text; None when nothing waits.
 
-    Raises NotOurs, and CrashLoop when a turn was interrupted too often.
+    Raises NotOurs.
     """
     with transaction.atomic():
         session = owned(claim)
-        turn = (
-            Turn.objects.filter(session=session)
-            .exclude(state=Turn.State.ENDED)
-            .order_by("id")
-            .first()
-        )
-        if turn is None:
-            turn = _from_queue(session)
+        turn = upcoming(session)
         if turn is None:
             return None
         if turn.state == Turn.State.SENT:
@@ -121,9 +109,15 @@ def begin(claim: Claim) -> Prompt | None:
         return Prompt(turn.pk, turn.text, resumed=False)
 
 
+def upcoming(session: AgentSession) -> Turn | None:
+    """The turn under way or about to begin, taken from the queue if need be; the session is locked."""
+    turn = (
+        Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id").first()
+    )
+    return turn or _from_queue(session)
+
+
 def _resumed(session: AgentSession, turn: Turn) -> Prompt:
-    if turn.resumes > MOST_RESUMES:
-        raise CrashLoop
     add_message(
         session,
         AgentMessage.Role.SYSTEM,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +44,14 @@ def directory(card_id: int) -> Path:
     return Path(settings.DATA_DIR) / "worktrees" / public_id("card", card_id)
 
 
-def prepare(card: Card, *, host_id: str, run: str, marker: str) -> Place:
+def prepare(
+    card: Card, *, host_id: str, run: str, marker: str, given_up: Callable[[], bool]
+) -> Place:
     """Make or find the card's worktree. Repeatable; raises HostError with a sentence.
 
     Disk work outside any transaction. A run that was taken over may still be at it: one per card at a time,
-    over all processes of the host. `run` is the wire id; git carries the whole `marker`.
+    over all processes of the host. `run` is the wire id; git carries the whole `marker`. Once `given_up`, git
+    isn't started any more.
     """
     project = card.project
     repository = Path(project.path)
@@ -61,7 +64,9 @@ def prepare(card: Card, *, host_id: str, run: str, marker: str) -> Place:
         return Place(repository)
     try:
         with _one_at_a_time(card.pk):
-            return _prepare_locked(card, repository, host_id=host_id, run=run, marker=marker)
+            return _prepare_locked(
+                card, repository, host_id=host_id, run=run, marker=marker, given_up=given_up
+            )
     except OSError as problem:
         raise HostError(
             f"The card's worktree could not be made ({problem.strerror or problem}). Look at"
@@ -86,7 +91,17 @@ def _one_at_a_time(card_id: int, *, timeout: float = worktrees.LOCK_TIMEOUT_S) -
         yield
 
 
-def _prepare_locked(card: Card, repository: Path, *, host_id: str, run: str, marker: str) -> Place:
+def _prepare_locked(
+    card: Card,
+    repository: Path,
+    *,
+    host_id: str,
+    run: str,
+    marker: str,
+    given_up: Callable[[], bool],
+) -> Place:
+    if given_up():
+        raise _left()
     project = card.project
     row, info = Worktree.objects.filter(card_id=card.pk).first(), None
     if row is None:
@@ -108,6 +123,12 @@ def _prepare_locked(card: Card, repository: Path, *, host_id: str, run: str, mar
             logger.warning("%s was there before its row; it is now %s", path, aside)
         else:
             _remove(row, force=True)
+
+    def on_branch(name: str, start: str | None) -> None:
+        if given_up():
+            raise _left()
+        _record_branch(row, name, start)
+
     known = {"branch": row.branch, "owns_branch": row.owns_branch, "base_commit": row.base_commit}
     try:
         made = worktrees.create(
@@ -118,7 +139,7 @@ def _prepare_locked(card: Card, repository: Path, *, host_id: str, run: str, mar
             owns_branch=row.owns_branch,
             data_dir=Path(settings.DATA_DIR),
             info=info,
-            on_branch=lambda name, start: _record_branch(row, name, start),
+            on_branch=on_branch,
             marker=marker,
         )
     except HostError:
@@ -159,6 +180,10 @@ def _made(row: Worktree, made: worktrees.Worktree) -> bool:
 
 def _gone() -> HostError:
     return HostError("The card was deleted while its worktree was being made.", code="card_deleted")
+
+
+def _left() -> HostError:
+    return HostError("Nobody waits for the worktree any more.", code="given_up")
 
 
 def _notice(made: worktrees.Worktree) -> str:

@@ -334,3 +334,13 @@ def sweep_run(
         return (fence is None or number == fence) and (below_fence is None or number < below_fence)
 
     return _sweep(matches)
+
+
+def stuck_sentence(pids: Sequence[int]) -> str:
+    """For people: what `sweep` could not end, and what that means."""
+    which = f"Process {pids[0]}" if len(pids) == 1 else f"Processes {', '.join(map(str, pids[:5]))}"
+    return (
+        f"{which} of an earlier attempt can't be ended, so nothing is started in its directory. It is tried"
+        " again until they are gone; a process that hangs in a device or network disk may need a restart"
+        " of the machine."
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from apps.common.ids import public_id
@@ -65,6 +66,13 @@ class Surroundings(Protocol):
         """Run slow work on disk (git, copying) in a pool of its own."""
         ...
 
+    async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
+        """End the processes of the claim, or of the run's earlier ones; ids of those that can't be ended.
+
+        At most 10 s, in a pool that neither git nor copying can fill.
+        """
+        ...
+
 
 class Kind(Protocol):
     name: str
@@ -81,8 +89,23 @@ class Kind(Protocol):
         """Names of the workers that own runs of this host, whether they live or not."""
         ...
 
-    def take_over(self, run_id: int, *, dead: str, worker_id: str) -> Claim | None:
-        """Make a dead worker's run ours for the sweep, with a raised fence; None if somebody was first."""
+    def take_over(self, run_id: int, *, dead: str, worker_id: str, at: datetime) -> Claim | None:
+        """Make a dead worker's run ours for the sweep, with a raised fence; None if somebody was first.
+
+        `at` is the same for all runs that one look at the workers found without an owner.
+        """
+        ...
+
+    def line_up(self, host_id: str, at: datetime) -> None:
+        """After all that died `at` that time is taken over, and before any of it is released."""
+        ...
+
+    def hosts(self) -> set[str]:
+        """Hosts that have runs which are to go on there, or that are still owned."""
+        ...
+
+    def abandon(self, host_id: str) -> None:
+        """The host is gone: its runs end here."""
         ...
 
     def release(self, claim: Claim) -> None:
@@ -90,7 +113,11 @@ class Kind(Protocol):
         ...
 
     def interrupt(self, claim: Claim) -> None:
-        """An orderly stop: the run goes on in another worker."""
+        """An orderly stop: the run goes on in another worker. Nothing happens if it isn't ours any more."""
+        ...
+
+    def say(self, claim: Claim, text: str) -> None:
+        """Tell those who look at the run; nothing happens if it isn't ours any more."""
         ...
 
     def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:

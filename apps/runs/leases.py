@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
@@ -21,7 +22,6 @@ from apps.runs.models import Worker
 
 BEAT_EVERY_S = 3.0
 DEAD_AFTER_S = 15.0
-FORGET_AFTER = timedelta(days=1)
 
 
 @dataclass
@@ -72,25 +72,30 @@ class Observer:
     data_dir: Path
     since: float = field(default_factory=time.monotonic)
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    hosts: dict[str, tuple[frozenset[tuple[str, int]], float]] = field(default_factory=dict)
     looked_at: float = field(default_factory=time.monotonic)
 
     def database_was_gone(self) -> None:
         """After an outage nobody could beat: everybody gets the full time again."""
         self.since = time.monotonic()
         self.seen.clear()
+        self.hosts.clear()
 
     def dead(self) -> list[str]:
         """Ids of workers of this host that are dead. One query, and one flock for each of them."""
+        rows = list(
+            Worker.objects.filter(host_id=self.host_id)
+            .exclude(pk=self.worker_id)
+            .values_list("id", "beat")
+        )
+        # Counted from answer to answer: a try that the database refused has seen nothing.
         now = time.monotonic()
         if now - self.looked_at > DEAD_AFTER_S / 3:
             # This process itself stood still (a paused container, a sleeping laptop): so may the others.
             self.database_was_gone()
         self.looked_at = now
         found: list[str] = []
-        rows = Worker.objects.exclude(pk=self.worker_id).values_list("id", "host_id", "beat")
-        for worker_id, host_id, count in rows:
-            if host_id != self.host_id:
-                continue
+        for worker_id, count in rows:
             if self._lock_is_free(worker_id):
                 found.append(worker_id)
                 continue
@@ -100,6 +105,26 @@ class Observer:
             elif now - last[1] >= DEAD_AFTER_S and now - self.since >= DEAD_AFTER_S:
                 found.append(worker_id)
         return found
+
+    def gone_hosts(self, hosts: set[str]) -> list[str]:
+        """Which of these other hosts have shown no sign of a worker for KANBAN_HOST_GONE_AFTER seconds."""
+        beats: dict[str, set[tuple[str, int]]] = {host: set() for host in hosts - {self.host_id}}
+        rows = Worker.objects.filter(host_id__in=beats).values_list("host_id", "id", "beat")
+        for host, worker_id, count in rows:
+            beats[host].add((worker_id, count))
+        now = time.monotonic()
+        gone = []
+        for host, found in beats.items():
+            last = self.hosts.get(host)
+            if last is None or last[0] != found:
+                self.hosts[host] = (frozenset(found), now)
+            elif now - last[1] >= settings.HOST_GONE_AFTER_S:
+                gone.append(host)
+        return gone
+
+    def forget_host(self, host_id: str) -> None:
+        """Its runs have ended; a worker of it that lives on after all signs on again."""
+        Worker.objects.filter(host_id=host_id).delete()
 
     def _lock_is_free(self, worker_id: str) -> bool:
         path = self.data_dir / "workers" / worker_id

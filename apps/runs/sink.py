@@ -150,12 +150,12 @@ class Sink:
     def feed(self, table: Table, run_id: int, fence: int, on_lost: Callable[[], None]) -> Feed:
         return Feed(table, run_id, fence, on_lost, self)
 
-    def close(self) -> None:
-        """Store what is there and end; gives up after 5 s if the database is gone."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Store what is there and end; gives up after that many seconds if the database is gone."""
         self.closing = True
         self.ring.set()
         if self.thread:
-            self.thread.join(5)
+            self.thread.join(max(0.0, timeout))
 
     def _run(self) -> None:
         try:

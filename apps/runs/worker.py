@@ -23,6 +23,7 @@ from django.db import (
     close_old_connections,
     connection,
 )
+from django.utils import timezone
 
 from apps.host import processes
 from apps.host.disk import free_bytes, host_id
@@ -38,6 +39,8 @@ T = TypeVar("T")
 TICK_S = 2.0
 FLAGS_S = 1.0
 LOW_DISK_BYTES = 1 << 30
+# Of an orderly stop; the whole server has 10 s.
+STOP_WITHIN_S = 5.0
 
 
 class Loop:
@@ -56,7 +59,10 @@ class Loop:
         # One of its own: claims that wait for locks must not keep the heartbeat from the database.
         self.beat_pool = ThreadPoolExecutor(1, thread_name_prefix="beat")
         self.disk_pool = ThreadPoolExecutor(4, thread_name_prefix="disk")
-        self.background: set[asyncio.Task[None]] = set()
+        # Of their own too: a checkout may take minutes, and so may a process that can't be ended.
+        self.sweep_pool = ThreadPoolExecutor(4, thread_name_prefix="sweep")
+        self.letting_go: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self.told_stuck: set[tuple[str, int, int]] = set()
 
     async def database(
         self, function: Callable[[], T], pool: ThreadPoolExecutor | None = None
@@ -88,29 +94,40 @@ class Loop:
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
         tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()
+        until = time.monotonic() + STOP_WITHIN_S
+        for handle in self.handles.values():
+            handle.stop.set()
         # Not cancelled: a claim that is being committed must get its handle, or nobody would end it.
         self.wake.set()
-        await asyncio.wait({tick}, timeout=3)
-        for task in (tick, *tasks):
+        await asyncio.wait({tick}, timeout=1)
+        for task in (tick, *tasks, *self.letting_go.values()):
             task.cancel()
         await asyncio.gather(tick, *tasks, return_exceptions=True)
-        await self._stop_runs()
-        await asyncio.get_running_loop().run_in_executor(None, self.sink.close)
+        await self._stop_runs(until - 2)
+        await self.loop.run_in_executor(None, self.sink.close, until - 0.5 - time.monotonic())
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.database(self._sign_off), 2)
+            await asyncio.wait_for(self.database(self._sign_off), until - time.monotonic())
         self.lease.lock.release()
 
     def _sign_off(self) -> None:
-        """The row stays while it owns anything: by it the next worker finds what to go on with."""
-        if not any(kind.owned(self.lease.worker_id) for kind in kinds()):
-            leases.sign_off(self.lease.worker_id, self.data_dir)
+        """Runs that ended too slowly are left as interrupted, which is no crash.
 
-    async def _stop_runs(self) -> None:
+        The worker's row stays while it owns anything: by it the next one finds what to sweep and go on with.
+        """
+        worker_id, owns = self.lease.worker_id, False
+        for kind in kinds():
+            for run_id, (fence, _cancel) in kind.owned(worker_id).items():
+                owns = True
+                kind.interrupt(Claim(kind.name, run_id, fence, self.host_id, worker_id))
+        if not owns:
+            leases.sign_off(worker_id, self.data_dir)
+
+    async def _stop_runs(self, until: float) -> None:
         for handle in self.handles.values():
             handle.stop.set()
         tasks = [handle.task for handle in self.handles.values() if handle.task]
         if tasks:
-            await asyncio.wait(tasks, timeout=8)
+            await asyncio.wait(tasks, timeout=max(0.0, until - time.monotonic()))
 
     async def _pulse(self) -> None:
         """A byte a second to the supervisor: a loop that hangs is killed and restarted by it."""
@@ -161,6 +178,7 @@ class Loop:
         """Every two seconds, or at once when woken: adopt, claim, look at what is due."""
         while not self.stopping.is_set():
             await self._adopt()
+            await self._abandon()
             if self.wake.is_set():
                 self.wake.clear()
                 await self.read_flags()
@@ -181,17 +199,44 @@ class Loop:
     async def _reconcile(self) -> None:
         """Let go of rows that are ours but that nobody here works on.
 
-        A claim whose COMMIT was answered by a broken connection leaves one, and so does a run whose
-        processes could not be killed at its end. Called between claims, so that none is on its way.
+        Runs of dead workers that were taken over, a claim whose COMMIT was answered by a broken connection,
+        a run whose processes could not be killed at its end. Called between claims, so that none is on its
+        way.
         """
         for kind in kinds():
             owned = await self.database(lambda kind=kind: kind.owned(self.lease.worker_id))  # type: ignore[misc]
             for run_id, (fence, _cancel) in owned.items():
-                if (kind.name, run_id) in self.handles:
-                    continue
-                claim = Claim(kind.name, run_id, fence, self.host_id, self.lease.worker_id)
-                if not await self._sweep(claim, below_fence=fence + 1):
-                    await self.database(lambda kind=kind, claim=claim: kind.release(claim))  # type: ignore[misc]
+                key = (kind.name, run_id)
+                if key not in self.handles and key not in self.letting_go:
+                    claim = Claim(kind.name, run_id, fence, self.host_id, self.lease.worker_id)
+                    task = asyncio.create_task(self._let_go(kind, claim), name=claim.wire_id)
+                    self.letting_go[key] = task
+
+    async def _let_go(self, kind: Kind, claim: Claim) -> None:
+        """Beside the tick: a process that can't be killed holds up its own run only."""
+        try:
+            stuck = await self.sweep(claim, below_fence=claim.fence + 1)
+            if stuck:
+                await self._tell_stuck(kind, claim, stuck)
+                await asyncio.sleep(TICK_S)
+            else:
+                await self.database(lambda: kind.release(claim))
+        except Exception:
+            logger.exception("%s can't be let go; it is tried again", claim.wire_id)
+            await asyncio.sleep(TICK_S)
+        finally:
+            self.letting_go.pop((kind.name, claim.run_id), None)
+            self.wake.set()
+
+    async def _tell_stuck(self, kind: Kind, claim: Claim, pids: list[int]) -> None:
+        """Once an attempt: its row stays ours, so that nothing else is started in its place."""
+        key = (kind.name, claim.run_id, claim.fence)
+        if key in self.told_stuck:
+            return
+        self.told_stuck.add(key)
+        logger.error("%s: processes %s can't be ended", claim.wire_id, pids)
+        text = processes.stuck_sentence(pids)
+        await self.database(lambda: kind.say(claim, text))
 
     async def _claim(self) -> None:
         closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
@@ -226,10 +271,10 @@ class Loop:
     async def _end(self, kind: Kind, handle: Handle) -> None:
         """Sweep, then let go of the row: only then may another run use the same place."""
         claim = handle.claim
-        stuck = await self._sweep(claim)
+        stuck = await self.sweep(claim)
         try:
             if stuck:
-                logger.error("%s: processes %s can't be killed", claim.wire_id, stuck)
+                await self._tell_stuck(kind, claim, stuck)
             elif not handle.lost.is_set():
                 await self.database(lambda: kind.release(claim))
         finally:
@@ -238,42 +283,54 @@ class Loop:
                 del self.handles[key]
             self.wake.set()
 
-    async def _sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
-        return await self.disk(
+    async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
+        return await self.loop.run_in_executor(
+            self.sweep_pool,
             lambda: processes.sweep_run(
                 claim.host_id,
                 claim.wire_id,
                 fence=claim.fence if below_fence is None else None,
                 below_fence=below_fence,
-            )
+            ),
         )
 
     async def _adopt(self) -> None:
-        for worker_id in await self.database(self._dead):
-            logger.warning("worker %s is dead; its runs go on here", worker_id)
-            for kind in kinds():
+        """Make dead workers' runs ours; `_reconcile` sweeps and releases them."""
+        dead = await self.database(self._dead)
+        if not dead:
+            return
+        logger.warning("dead: worker %s; their runs go on here", ", ".join(dead))
+        at = timezone.now()
+        for kind in kinds():
+            for worker_id in dead:
                 owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
                 for run_id in owned:
-                    await self._take_over(kind, run_id, worker_id)
+                    await self.database(
+                        lambda kind=kind, run_id=run_id, w=worker_id: kind.take_over(  # type: ignore[misc]
+                            run_id, dead=w, worker_id=self.lease.worker_id, at=at
+                        )
+                    )
+            await self.database(lambda kind=kind: kind.line_up(self.host_id, at))  # type: ignore[misc]
+        for worker_id in dead:
             await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
+
+    async def _abandon(self) -> None:
+        hosts: set[str] = set()
+        for kind in kinds():
+            hosts |= await self.database(kind.hosts)
+        if hosts <= {self.host_id}:
+            return
+        for host in await self.database(lambda: self.observer.gone_hosts(hosts)):
+            logger.error("no worker of host %s is left; its runs end", host)
+            for kind in kinds():
+                await self.database(lambda kind=kind, host=host: kind.abandon(host))  # type: ignore[misc]
+            await self.database(lambda host=host: self.observer.forget_host(host))  # type: ignore[misc]
 
     def _dead(self) -> list[str]:
         """Dead workers of this host, and names that own something but have no row (any more)."""
         dead = self.observer.dead()
         owners = {owner for kind in kinds() for owner in kind.owners(self.host_id)}
         return dead + leases.without_row(owners - {*dead, self.lease.worker_id})
-
-    async def _take_over(self, kind: Kind, run_id: int, dead: str) -> None:
-        claim = await self.database(
-            lambda: kind.take_over(run_id, dead=dead, worker_id=self.lease.worker_id)
-        )
-        if claim is None:
-            return
-        stuck = await self._sweep(claim, below_fence=claim.fence)
-        if stuck:
-            logger.error("%s: processes %s of a dead worker can't be killed", claim.wire_id, stuck)
-            return
-        await self.database(lambda: kind.release(claim))
 
 
 async def _forever(job: object) -> None:

@@ -25,7 +25,9 @@ def card(repo: Repository, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> C
 
 
 def prepare(card: Card) -> worktrees.Place:
-    return worktrees.prepare(card, host_id="h1", run="sess_001", marker="h1:sess_001.1")
+    return worktrees.prepare(
+        card, host_id="h1", run="sess_001", marker="h1:sess_001.1", given_up=lambda: False
+    )
 
 
 def test_a_directory_that_was_there_before_its_row_is_put_aside(card: Card, data_dir: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ from apps.runs.kinds import Claim, Handle, Surroundings
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Tenths of a second in which git and its thread are waited for when a run is left.
+LEAVES_WITHIN = 10
 
 
 class Interrupted(Exception):
@@ -65,7 +69,7 @@ class Setting:
 async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     try:
-        await _run(handle, around)
+        await _run(kind, handle, around)
     except Cancelled:
         await _final(around, claim, stop_reason="cancelled", error=None)
     except Deferred as deferred:
@@ -76,8 +80,7 @@ async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surround
         await _final(around, claim, stop_reason=None, error=(failed.code, failed.message))
     except Interrupted:
         if not handle.lost.is_set():
-            with contextlib.suppress(turns.NotOurs):
-                await around.database(lambda: kind.interrupt(claim))
+            await around.database(lambda: kind.interrupt(claim))
     except turns.NotOurs:
         handle.lost.set()
 
@@ -91,11 +94,9 @@ async def _final(
         )
 
 
-async def _run(handle: Handle, around: Surroundings) -> None:
+async def _run(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
-    await around.disk(
-        lambda: processes.sweep_run(claim.host_id, claim.wire_id, below_fence=claim.fence)
-    )
+    await _room(kind, handle, around)
     setting = await around.database(lambda: _setting(claim))
     place = await _prepared(handle, around, setting.session)
     secrets = Secrets([setting.equipment.credential.secret] if setting.equipment.credential else [])
@@ -119,16 +120,38 @@ async def _run(handle: Handle, around: Surroundings) -> None:
         await feed.flushed()
 
 
-async def _prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
-    """Once begun, it ends before the run is left, whatever is asked meanwhile.
+async def _room(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
+    """Until no process of an earlier attempt is left; nothing is started beside one."""
+    claim = handle.claim
+    stuck = await around.sweep(claim, below_fence=claim.fence)
+    if stuck:
+        text = processes.stuck_sentence(stuck)
+        await around.database(lambda: kind.say(claim, text))
+    while stuck:
+        await _or_event(handle, asyncio.sleep(2))
+        stuck = await around.sweep(claim, below_fence=claim.fence)
 
-    A thread can't be stopped: the next run would meet its git at work in the same directory.
+
+async def _prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
+    """Left early, it ends git: a large checkout takes minutes, and its row says that it is to be made again.
+
+    The thread can't be stopped. It holds the card's lock, so no other run meets it in the same directory,
+    and it starts nothing more once it is told.
     """
-    work = asyncio.ensure_future(around.disk(lambda: _prepare(session, handle.claim)))
+    given_up = threading.Event()
+    claim = handle.claim
+    work = asyncio.ensure_future(around.disk(lambda: _prepare(session, claim, given_up)))
     try:
         return await _or_event(handle, asyncio.shield(work))
     except (Cancelled, Interrupted):
-        await asyncio.wait({work})
+        given_up.set()
+        for _ in range(LEAVES_WITHIN):
+            await around.sweep(claim)
+            await asyncio.wait({work}, timeout=0.1)
+            if work.done():
+                break
+        # Whatever it still has to say, nobody asks for any more.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise
 
 
@@ -138,13 +161,18 @@ async def _talk(
     claim, session = handle.claim, setting.session
     await _or_event(handle, agent.initialize())
     goes_on = await _or_event(handle, agent.open_session(cwd, session.agent_session_id))
+    lost_history = session.agent_session_id is not None and not goes_on
     await around.database(
-        lambda: attempts.started(claim, pid=agent.process.pid, agent_session_id=agent.session_id)
+        lambda: attempts.started(
+            claim,
+            pid=agent.process.pid,
+            agent_session_id=agent.session_id,
+            handover=lost_history,
+        )
     )
     mode = agent.preset.modes.get(session.permission_mode)
     if mode:
         await _or_event(handle, agent.set_mode(mode))
-    lost_history = session.agent_session_id is not None and not goes_on
     if lost_history:
         agent.transcript.say(
             AgentMessage.Role.SYSTEM,
@@ -152,15 +180,9 @@ async def _talk(
             "The agent could not open its earlier conversation; it was given a summary in a new one.",
         )
         await agent.transcript.feed.flushed()
+    handover = lost_history or session.handover_due
     while True:
-        try:
-            prompt = await around.database(lambda: turns.begin(claim))
-        except turns.CrashLoop:
-            raise Failed(
-                "crash_loop",
-                f"This turn was interrupted more than {turns.MOST_RESUMES} times and is given up."
-                " Look at the server's log, then send a message to go on.",
-            ) from None
+        prompt = await around.database(lambda: turns.begin(claim))
         if prompt is None:
             if await around.database(
                 lambda: attempts.end_turn(claim, None, stop_reason="end_turn", error=None)
@@ -168,8 +190,8 @@ async def _talk(
                 continue
             return
         text = prompt.text
-        if lost_history:
-            lost_history = False
+        if handover:
+            handover = False
             text = await around.database(lambda p=prompt: turns.handover_text(session, p))  # type: ignore[misc]
         if not await _turn(handle, around, agent, prompt.turn_id, text):
             return
@@ -278,10 +300,14 @@ def _setting(claim: Claim) -> Setting:
     return Setting(session, equipment, name)
 
 
-def _prepare(session: AgentSession, claim: Claim) -> worktrees.Place:
+def _prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> worktrees.Place:
     try:
         return worktrees.prepare(
-            session.card, host_id=claim.host_id, run=claim.wire_id, marker=claim.marker
+            session.card,
+            host_id=claim.host_id,
+            run=claim.wire_id,
+            marker=claim.marker,
+            given_up=given_up.is_set,
         )
     except HostError as error:
         if error.code == "no_commits":

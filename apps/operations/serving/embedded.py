@@ -95,7 +95,7 @@ class _Server:
                 f" see {redis_server.log_file(settings.REDIS_SOCKET)}, or set KANBAN_REDIS_URL"
             )
         add(Child("web", self.start_web, patience=3.0, silence=30.0, on_first_byte=on_ready))
-        add(Child("worker", self.start_worker, patience=5.0, silence=WORKER_SILENCE))
+        add(Child("worker", self.start_worker, patience=6.0, silence=WORKER_SILENCE))
 
     def end(self) -> None:
         """Let go of the guard, which then clears up whatever is left, and wait for it."""

@@ -74,6 +74,9 @@ def run_alone(role: str, *, patience: float) -> None:
         run_web(listener, None)
     elif role == "worker":
         run_worker(None, beat=False)
+        # Threads of a pool may still wait for git; whoever stops a container doesn't wait for them.
+        sys.stderr.flush()
+        os._exit(0)
     else:
         run_beat()
 

@@ -1,0 +1,108 @@
+"""What a dead worker leaves of its sessions, and how they go on.
+
+Everything here runs while nobody owns the session but who takes it over, under a fence that is new.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import orjson
+from django.conf import settings
+from django.db.models import F, Q
+
+from apps.agents import sessions, turns
+from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.common.envelope import dumps
+from apps.events import bus
+from apps.runs.models import State
+
+MOST_RESUMES = 5
+# A second death within that time, and resumes go one by one, so far apart.
+DEATHS_WITHIN = timedelta(minutes=10)
+APART = timedelta(seconds=5)
+ONE_BY_ONE = "resuming_one_by_one"
+CRASH_LOOP = (
+    f"The worker died in this turn more than {MOST_RESUMES} times, so it is given up. Look at the server's"
+    " log, then send a message to go on."
+)
+_ENDED_CALLS = ("completed", "failed", "cancelled")
+
+
+def host_gone() -> str:
+    return (
+        f"The host that has this session's worktree has had no worker for {settings.HOST_GONE_AFTER_S} s."
+        " Start its worker again, then send a message to go on."
+    )
+
+
+def count_death(session: AgentSession, at: datetime) -> None:
+    """Of the turn under way, also of one that wasn't sent yet: starting an agent can kill a worker too."""
+    turn = turns.upcoming(session)
+    if turn is not None:
+        turn.resumes += 1
+        turn.resumed_at = at
+        turn.save(update_fields=["resumes", "resumed_at"])
+
+
+def is_crash_loop(session: AgentSession) -> bool:
+    open_turns = Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED)
+    return open_turns.filter(resumes__gt=MOST_RESUMES).exists()
+
+
+def close_calls(session: AgentSession) -> None:
+    """Tool calls that the dead attempt left open are said to have failed."""
+    rows = AgentMessage.objects.filter(session=session, fence__lt=session.fence, type="tool_call")
+    may_be_open = Q(tool_call__contains='"status":"pending"') | Q(
+        tool_call__contains='"status":"in_progress"'
+    )
+    for row in rows.filter(may_be_open).order_by("index"):
+        call = orjson.loads(row.tool_call or "{}")
+        if call.get("status") in _ENDED_CALLS:
+            continue
+        call["status"] = "failed"
+        if call.get("output") is None:
+            call["output"] = (
+                "Interrupted: the worker died meanwhile; how far this came is not known."
+            )
+        row.tool_call = dumps(call).decode()
+        _, row.rev = turns.number(session.pk, indexes=0, revs=1)
+        row.save(update_fields=["tool_call", "rev"])
+        turns.tell_after_commit(row)
+
+
+def line_up(host_id: str, at: datetime) -> None:
+    """After a second death in a short time: who goes on when, one by one.
+
+    Who was started last before the death goes first: if it kills the worker again, it does so alone, and the
+    others' turns lose none of their resumes to it.
+    """
+    deaths = Turn.objects.filter(session__host_id=host_id, resumed_at__lt=at)
+    if not deaths.filter(resumed_at__gte=at - DEATHS_WITHIN).exists():
+        return
+    waiting = AgentSession.objects.filter(
+        host_id=host_id, state=State.INTERRUPTED, cancel_requested=False
+    )
+    just_died = waiting.filter(turns__resumed_at=at).order_by("-started_at", "-pk")
+    before = waiting.filter(worker_id=None).order_by(F("not_before").asc(nulls_first=True), "pk")
+    line = dict.fromkeys(
+        [*just_died.values_list("pk", "project_id"), *before.values_list("pk", "project_id")]
+    )
+    for place, (session_id, project_id) in enumerate(line):
+        _wait(session_id, project_id, at + place * APART, ONE_BY_ONE if place else None)
+
+
+@bus.atomically
+def _wait(session_id: int, project_id: int, until: datetime, reason: str | None) -> None:
+    bus.lock(project_id)
+    session = AgentSession.objects.filter(pk=session_id, state=State.INTERRUPTED).first()
+    if session is not None:
+        session.not_before, session.queue_reason = until, reason
+        session.save(update_fields=["not_before", "queue_reason"])
+        sessions.changed(session)
+
+
+def due(now: datetime) -> Q:
+    """Sessions whose time has come; those in line also when the clock was set back meanwhile."""
+    turned_back = Q(queue_reason=ONE_BY_ONE, not_before__gt=now + DEATHS_WITHIN)
+    return Q(not_before=None) | Q(not_before__lte=now) | turned_back
