@@ -1,4 +1,4 @@
-"""The ASGI application: the edge, behind it Django in two thread pools, and the socket."""
+"""The ASGI application: kept answers, the edge, behind it Django in two thread pools, and the socket."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def _assemble() -> Any:
     from django.core.handlers.wsgi import WSGIHandler
 
     from apps.common.edge import Edge, Reach
+    from apps.common.kept import DatabaseVersion, KeptAnswers
     from apps.common.pools import Application, Receive, Scope, Send, ThreadPool
     from apps.realtime.consumers import SocketConsumer
 
@@ -43,7 +44,7 @@ def _assemble() -> Any:
         pool = slow if is_slow(scope["path"], scope["query_string"]) else quick
         await pool(scope, receive, send)
 
-    return Edge(
+    edge = Edge(
         http=http,
         websocket=cast(Application, SocketConsumer.as_asgi()),
         reach=Reach.of(
@@ -54,6 +55,10 @@ def _assemble() -> Any:
         ),
         larger=((_UPLOAD, LARGEST_UPLOAD),),
     )
+    database = settings.DATABASES["default"]
+    if not database["ENGINE"].endswith("sqlite3"):
+        return edge
+    return KeptAnswers(edge, DatabaseVersion(str(database["NAME"])).read)
 
 
 application = _assemble()

@@ -15,9 +15,11 @@ from rest_framework.request import Request
 from apps.accounts import tokens
 from apps.accounts.models import Role, User
 from apps.common.errors import Forbidden
+from apps.common.kept import Version, version_of
 from apps.configuration.store import AUTH_ENABLED
 
-# How long a process may go on believing what it read: after that, a revoked token is refused.
+# How long a process may go on believing what it read, where it can't tell whether the database has changed
+# since: after that, a revoked token is refused.
 REMEMBER_S = 1.0
 _MOST_REMEMBERED = 4_096
 
@@ -36,6 +38,7 @@ class _Remembered(NamedTuple):
     identity: Identity
     accounts_off: bool
     until: float
+    version: Version | None
 
 
 _remembered: dict[str, _Remembered] = {}
@@ -67,24 +70,30 @@ def user_for_token(token: str | None, *, forwarded: bool = False) -> Identity | 
     return found.identity
 
 
-def _identify(token: str | None) -> _Remembered | None:
+def _identify(token: str | None, version: Version | None = None) -> _Remembered | None:
+    """With the database's version what is remembered counts under that one alone."""
     now = time.monotonic()
     for key in (_OFF, token or _OFF):
         found = _remembered.get(key)
-        if found is not None and now < found.until:
+        if found is not None and (
+            now < found.until if version is None else version == found.version
+        ):
             expires_at = found.identity.expires_at
             if expires_at is not None and expires_at <= time.time():
                 return None
             return _own_copy(found)
     if not auth_enabled():
         found = _Remembered(
-            Identity(acting_user(), None), accounts_off=True, until=now + REMEMBER_S
+            Identity(acting_user(), None),
+            accounts_off=True,
+            until=now + REMEMBER_S,
+            version=version,
         )
     else:
         identity = _signed(token) if token else None
         if identity is None:
             return None
-        found = _Remembered(identity, accounts_off=False, until=now + REMEMBER_S)
+        found = _Remembered(identity, accounts_off=False, until=now + REMEMBER_S, version=version)
     if len(_remembered) >= _MOST_REMEMBERED:
         _remembered.clear()
     _remembered[_OFF if found.accounts_off else token or _OFF] = found
@@ -149,7 +158,7 @@ def bearer(header: bytes) -> str | None:
 class BearerAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         header = get_authorization_header(request)
-        found = _identify(bearer(header))
+        found = _identify(bearer(header), version_of(request))
         if found is None:
             if header:
                 raise AuthenticationFailed("This token is not valid, or no longer. Sign in again.")

@@ -20,6 +20,7 @@ from apps.accounts.serializers import (
     SetupInput,
     UserDetail,
 )
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 
 
@@ -81,6 +82,7 @@ class RegisterView(OpenView):
 
 
 class MeView(APIView):
+    @from_database
     def get(self, request: Request) -> Response:
         return Response(UserDetail(request.user).data)
 

@@ -15,6 +15,7 @@ from apps.agents.serializers import MessageInput, message_shape, session_shape
 from apps.cards.models import Card
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
 from apps.runs import leases
@@ -55,6 +56,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         sessions.cancel(self.card())
         return Response(status=204)
 
+    @from_database
     def sessions(self, request: Request, **kwargs: Any) -> Response:
         return Response([session_shape(each) for each in selectors.sessions_of(self.card().pk)])
 
@@ -63,6 +65,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         message = sessions.post_message(self.card(), body["content"], by=request.user.pk)
         return Response(message_shape(message), status=201)
 
+    @from_database
     def messages(self, request: Request, **kwargs: Any) -> Response:
         query = MessagesQuery(request)
         rows, more = query.page(self._messages_of_card(query))
@@ -84,6 +87,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
 class ProjectAgentsViewSet(ProjectScopedViewSet):
     roles = {"active": Role.MEMBER}
 
+    @from_database
     def active(self, request: Request, **kwargs: Any) -> Response:
         rows = selectors.active_agents(self.project.pk)
         return Response([{**session_shape(row), "cardTitle": row.card.title} for row in rows])

@@ -19,6 +19,7 @@ from apps.boards.serializers import (
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
 from apps.common.ids import BadId, parse_id
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects import conditional
 from apps.projects.fetching import fetch
@@ -39,6 +40,7 @@ class BoardViewSet(ProjectScopedViewSet):
             raise nothing_here()
         return found
 
+    @from_database
     def list(self, request: Request, **kwargs: Any) -> HttpResponse:
         etag = conditional.etag_of(self.membership)
         if conditional.is_current(request, etag):
@@ -90,6 +92,7 @@ class ColumnViewSet(ProjectScopedViewSet):
             raise nothing_here()
         return found
 
+    @from_database
     def list(self, request: Request, **kwargs: Any) -> HttpResponse:
         board_id = board_filter(request)
         etag = conditional.etag_of(self.membership, board_id)

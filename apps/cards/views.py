@@ -22,6 +22,7 @@ from apps.cards.serializers import (
 )
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.host.git import Diff
 from apps.projects import conditional
@@ -100,6 +101,7 @@ class CardViewSet(ProjectScopedViewSet):
         found.project = self.project
         return found
 
+    @from_database
     def list(self, request: Request, **kwargs: Any) -> HttpResponse:
         board_id = board_filter(request)
         etag = conditional.etag_of(self.membership, self.user.pk, board_id)
@@ -111,6 +113,7 @@ class CardViewSet(ProjectScopedViewSet):
     def create(self, request: Request, **kwargs: Any) -> Response:
         return create_for(self.project, self.user, checked(CreateCardInput, request.data))
 
+    @from_database
     def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
         etag = conditional.etag_of(self.membership, self.user.pk, self.kwargs["card_id"])
         found = detail_row(self.kwargs["card_id"], project_id=self.project.pk, user_id=self.user.pk)

@@ -30,6 +30,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[bytes, bytes]]
 
+# In scope and environ alike: what the edge and a view tell each other about the request.
+UNDER_WAY = "kanban.under_way"
+
 _IN_MEMORY = 1_000_000
 # A client that takes nothing for so long doesn't get the rest.
 _STALLED_S = 60
@@ -229,6 +232,7 @@ def build_environ(scope: Scope, body: BinaryIO, length: int) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        UNDER_WAY: scope.get(UNDER_WAY),
     }
     for name, value in scope["headers"]:
         # A header with an underscore would pass for the one with a dash.

@@ -6,6 +6,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.credentials import services
 from apps.credentials.models import Credential
@@ -17,6 +18,7 @@ from apps.credentials.serializers import (
 
 
 class CredentialsView(APIView):
+    @from_database
     def get(self, request: Request) -> Response:
         mine = Credential.objects.visible_to(caller(request)).order_by("pk")
         return Response(CredentialDetail(mine, many=True).data)
@@ -31,6 +33,7 @@ class CredentialView(APIView):
     def _credential(self, request: Request, credential_id: int) -> Credential:
         return get_object_or_404(Credential.objects.visible_to(caller(request)), pk=credential_id)
 
+    @from_database
     def get(self, request: Request, credential_id: int) -> Response:
         return Response(CredentialDetail(self._credential(request, credential_id)).data)
 

@@ -20,6 +20,7 @@ from apps.cards.serializers import card_detail, deferred_reason, is_live, iso
 from apps.cards.views import create_for
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.events import bus
 from apps.integrations.serializers import LONGEST_WAIT_S, CreateFlatCardInput, StatusQuery
@@ -51,6 +52,7 @@ def _reach(user: User, card_id: int) -> tuple[Membership, CardDetailRow]:
 
 
 class CardView(APIView):
+    @from_database
     def get(self, request: Request, card_id: int) -> HttpResponse:
         user = caller(request)
         found, detail = _reach(user, card_id)
@@ -73,15 +75,16 @@ class CardStatusView(APIView):
         the project's version four times a second (one indexed row each), at the card only when it changed.
         """
         query = checked(StatusQuery, request.query_params.dict())
-        user = caller(request)
-        found, detail = _reach(user, card_id)
         waiting = min(query["wait"], LONGEST_WAIT_S)
-        if waiting:
-            found, detail = _wait(user, found, detail, query.get("known"), waiting)
-        etag = conditional.etag_of(found, card_id, "status")
-        if conditional.is_current(request, etag):
-            return conditional.not_modified(etag)
-        return conditional.json_response(dumps({"data": _status(request, detail)}), etag)
+        if not waiting:
+            return self._now(request, card_id)
+        user = caller(request)
+        found, detail = _wait(user, *_reach(user, card_id), query.get("known"), waiting)
+        return _status_response(request, found, detail)
+
+    @from_database
+    def _now(self, request: Request, card_id: int) -> HttpResponse:
+        return _status_response(request, *_reach(caller(request), card_id))
 
 
 def _wait(
@@ -102,6 +105,13 @@ def _wait(
 def _said(detail: CardDetailRow) -> str:
     """What `known` is compared with; an absent status is the empty text."""
     return detail.row.agent_status or ""
+
+
+def _status_response(request: Request, found: Membership, detail: CardDetailRow) -> HttpResponse:
+    etag = conditional.etag_of(found, detail.row.id, "status")
+    if conditional.is_current(request, etag):
+        return conditional.not_modified(etag)
+    return conditional.json_response(dumps({"data": _status(request, detail)}), etag)
 
 
 def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:

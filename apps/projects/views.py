@@ -12,6 +12,7 @@ from apps.accounts.authentication import caller
 from apps.accounts.models import User
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
+from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.host import git
 from apps.projects import conditional, counts, services
@@ -43,6 +44,7 @@ def _shape(user: User, project_id: int) -> dict[str, Any]:
 
 
 class ProjectsView(APIView):
+    @from_database
     def get(self, request: Request) -> HttpResponse:
         user = caller(request)
         found = memberships(user, organization_id=_organization_filter(request))
@@ -73,6 +75,7 @@ class ProjectViewSet(ProjectScopedViewSet):
         "credential": Role.ADMIN,
     }
 
+    @from_database
     def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
         return conditional.by_content(request, _shapes(self.user, [self.membership])[0])
 
