@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
 from apps.cards.models import Card
-from apps.events import telling
+from apps.events import bus, telling
 from apps.runs.kinds import Claim
 
 REMEMBERED = 2_000
@@ -85,28 +85,28 @@ def add_message(
     return message
 
 
+@bus.atomically
 def begin(claim: Claim) -> Prompt | None:
     """Commit that the next prompt is about to leave, and give its text; None when nothing waits.
 
     Raises NotOurs.
     """
-    with transaction.atomic():
-        session = owned(claim)
-        turn = upcoming(session)
-        if turn is None:
-            return None
-        if turn.state == Turn.State.SENT:
-            return _resumed(session, turn)
-        if turn.kind == Turn.Kind.PROMPT and not turn.text:
-            turn.text = first_prompt(session.card)
-        if turn.message is None:
-            turn.message = add_message(
-                session, AgentMessage.Role.USER, "text", turn.text, turn_id=turn.pk
-            )
-        turn.state = Turn.State.SENT
-        turn.sent_at = timezone.now()
-        turn.save()
-        return Prompt(turn.pk, turn.text, resumed=False)
+    session = owned(claim)
+    turn = upcoming(session)
+    if turn is None:
+        return None
+    if turn.state == Turn.State.SENT:
+        return _resumed(session, turn)
+    if turn.kind == Turn.Kind.PROMPT and not turn.text:
+        turn.text = first_prompt(session.card)
+    if turn.message is None:
+        turn.message = add_message(
+            session, AgentMessage.Role.USER, "text", turn.text, turn_id=turn.pk
+        )
+    turn.state = Turn.State.SENT
+    turn.sent_at = timezone.now()
+    turn.save()
+    return Prompt(turn.pk, turn.text, resumed=False)
 
 
 def upcoming(session: AgentSession) -> Turn | None:

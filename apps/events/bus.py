@@ -19,7 +19,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 from django.db import OperationalError, connection, transaction
 
 from apps.common.envelope import dumps
-from apps.events import telling
+from apps.events import commits, telling
 from apps.events.models import EventStream
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ _TRIES = 3
 def atomically(function: Callable[P, R]) -> Callable[P, R]:
     """Run the whole service in one transaction, and again (three times in all) after a deadlock.
 
-    Inside another transaction it simply joins: only the outermost one can be run again.
+    Inside another transaction it simply joins: only the outermost one can be run again. A COMMIT without an
+    answer is not run again; see `commits`.
     """
 
     @functools.wraps(function)
@@ -68,11 +69,18 @@ def atomically(function: Callable[P, R]) -> Callable[P, R]:
         if connection.in_atomic_block:
             return function(*args, **kwargs)
         for attempt in range(1, _TRIES + 1):
+            number = None
             try:
                 with transaction.atomic():
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                    number = commits.number()
+                return result
             except OperationalError as error:
-                if getattr(error.__cause__, "sqlstate", None) not in _RETRIED or attempt == _TRIES:
+                if getattr(error.__cause__, "sqlstate", None) not in _RETRIED:
+                    if number is not None:
+                        raise commits.Unanswered(number, result) from error
+                    raise
+                if attempt == _TRIES:
                     raise
                 logger.warning("transaction of %s ran into another, again", function.__qualname__)
                 time.sleep(0.02 * attempt)

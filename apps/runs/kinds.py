@@ -59,11 +59,14 @@ class Surroundings(Protocol):
     sink: Sink
 
     async def database(self, function: Callable[[], T]) -> T:
-        """Run short database work in a thread that keeps its connection; waits out an outage."""
+        """Run short database work in a thread that keeps its connection; waits out an outage.
+
+        The function is one transaction, or returns what its last one returned.
+        """
         ...
 
     async def disk(self, function: Callable[[], T]) -> T:
-        """Run slow work on disk (git, copying) in a pool of its own."""
+        """Run slow work on disk (git, copying) in a pool of its own; again where the database failed it."""
         ...
 
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:

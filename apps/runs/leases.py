@@ -39,7 +39,12 @@ def register(data_dir: Path, host_id: str, pid: int) -> Lease:
     lock = try_flock(directory / worker_id)
     if lock is None:
         raise RuntimeError("a new worker's lock is held by somebody else")
-    Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
+    try:
+        Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
+    except BaseException:
+        # It will be tried under another name; a row that was made all the same must not seem to live.
+        lock.release()
+        raise
     return Lease(worker_id, host_id, lock)
 
 

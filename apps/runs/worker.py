@@ -25,6 +25,7 @@ from django.db import (
 )
 from django.utils import timezone
 
+from apps.events import commits
 from apps.host import processes
 from apps.host.disk import free_bytes, host_id
 from apps.runs import leases
@@ -67,21 +68,28 @@ class Loop:
     async def database(
         self, function: Callable[[], T], pool: ThreadPoolExecutor | None = None
     ) -> T:
+        """Run database work in a thread until the database has answered; nothing is done twice.
+
+        What the function returns is what its last transaction returned, or it depends on none.
+        """
+        unanswered: list[commits.Unanswered] = []
+        return await self._insist(pool or self.database_pool, lambda: _settle(function, unanswered))
+
+    async def disk(self, function: Callable[[], T]) -> T:
+        """Run slow work on disk in a thread; where an outage of the database cut it short it is repeated."""
+        return await self._insist(self.disk_pool, function)
+
+    async def _insist(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         delay = 0.1
         while True:
             try:
-                return await self.loop.run_in_executor(
-                    pool or self.database_pool, _with_connection, function
-                )
+                return await self.loop.run_in_executor(pool, _with_connection, function)
             except (DatabaseError, InterfaceError) as error:
                 if not is_outage(error):
                     raise
                 logger.warning("database does not answer (%s); again in %.1f s", error, delay)
                 await asyncio.sleep(delay)
                 delay = min(5.0, delay * 2)
-
-    async def disk(self, function: Callable[[], T]) -> T:
-        return await self.loop.run_in_executor(self.disk_pool, _with_connection, function)
 
     async def main(self) -> None:
         self.lease = await self.database(
@@ -342,6 +350,19 @@ async def _forever(job: object) -> None:
         # A worker whose loop has lost a limb must not look alive: the supervisor starts another.
         logger.exception("the worker's loop broke")
         os._exit(70)
+
+
+def _settle(function: Callable[[], T], unanswered: list[commits.Unanswered]) -> T:
+    """Run it, unless an earlier run whose COMMIT wasn't answered turns out to be stored."""
+    if unanswered and commits.stored(unanswered[-1].number):
+        result: T = unanswered[-1].result
+        return result
+    try:
+        with commits.numbered():
+            return function()
+    except commits.Unanswered as error:
+        unanswered.append(error)
+        raise
 
 
 def _with_connection(function: Callable[[], T]) -> T:

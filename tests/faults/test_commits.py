@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL cut exactly at a COMMIT: before it arrives, or before its answer comes back."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Servers
+from tests.faults.proxy import CommitCutter, When
+from tests.faults.rounds import FULL, ROUNDS, share
+from tests.process.board import FINAL, Board, Card, board_in
+from tests.process.server import until
+
+LINES = 2_000
+CUTS = 20
+
+
+def final(board: Board, card: Card) -> bool:
+    """Asked again when the question's own connection was cut."""
+    status, answer = board.api.ask("GET", f"{card.url}/agent")
+    return status == 200 and answer["data"]["status"] in FINAL
+
+
+def behind(cutter: CommitCutter, servers: Servers) -> dict[str, str]:
+    return {
+        **servers.environment,
+        "KANBAN_DATABASE_URL": servers.postgres.url(servers.database, cutter.port),
+    }
+
+
+@pytest.mark.parametrize(
+    "cuts", [*([("before",), ("after",)] * (ROUNDS >= FULL)), ("before", "after")]
+)
+def test_lines_stored_over_a_connection_that_is_cut_at_commit_are_there_once_and_in_order(
+    servers: Servers, tmp_path: Path, cuts: tuple[When, ...]
+) -> None:
+    stores, kinds = itertools.count(1), itertools.cycle(cuts)
+
+    def decide(statements: bytes) -> When | None:
+        if b"INSERT INTO agents_agentmessage" not in statements or len(cutter.cuts) >= CUTS:
+            return None
+        return next(kinds) if next(stores) % 4 == 0 else None
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        card = board.work(board.make_project(), f"[lines {LINES // 16}/s for 16 s] [say end]")
+        board.finish(card, timeout=90)
+        messages = board.assert_gapless(card)
+        assert len(cutter.cuts) == CUTS
+        titles = [each["content"] for each in messages if each["type"] == "tool_call"]
+        assert titles == [f"line {number}" for number in range(LINES)]
+        assert len(messages) == LINES + 2  # the prompt and the last word
+        assert len(board.prompts(card)) == 1
+
+
+def test_a_cut_at_any_commit_of_the_worker_changes_nothing_for_its_jobs(
+    servers: Servers, tmp_path: Path
+) -> None:
+    dice, cutting = random.Random(9), [False]
+
+    def decide(_statements: bytes) -> When | None:
+        if not cutting[0] or dice.random() > 0.15:
+            return None
+        return dice.choice(("before", "after"))
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", KANBAN_MAX_AGENTS="4", **behind(cutter, servers)) as board,
+    ):
+        project = board.make_project()
+        prompt = "[say one] [tool append log.txt a] [usage 7 3] [sleep 0.2] [say end]"
+        cards = [board.card(project, prompt) for _ in range(share(80))]
+        for card in cards:
+            board.move(card)
+        cutting[0] = True
+        for card in cards:
+            until(lambda card=card: final(board, card), timeout=120, what=f"{card.id}'s end")
+        cutting[0] = False
+        assert len(cutter.cuts) >= len(cards) / 2
+        for card in cards:
+            messages = board.assert_gapless(card)
+            session = board.session(card)
+            assert session["status"] == "completed", (session, messages)
+            assert board.prompts(card) == [f"# A task\n\n{prompt}"]
+            assert board.texts(card) == ["one", "end"]
+            assert (board.worktree(card) / "log.txt").read_text().split() == ["a"]
+            assert (session["inputTokens"], session["outputTokens"]) == (7, 3)
+            assert board.get(card)["pendingApproval"] is True
+        assert not board.notes("overlaps")
