@@ -93,7 +93,7 @@ class Hub:
             if channel == PROJECT_CHANNEL:
                 self._hear_project(head, body)
             elif channel == SESSION_CHANNEL:
-                self._hear_session(head, body)
+                self._hear_sessions(head, body)
             elif channel == USER_CHANNEL:
                 self._hear_user(int(head), body)
         except ValueError:
@@ -115,16 +115,28 @@ class Hub:
         if text.startswith(_ABOUT_ACCESS):
             self.look_soon()
 
-    def _hear_session(self, head: str, body: str) -> None:
+    def _hear_sessions(self, head: str, body: str) -> None:
+        """One session's news or many's, each a head and the frames that belong to it."""
+        frames: list[str] = []
+        for line in body.split("\n"):
+            if line.startswith("{"):
+                frames.append(line)
+            elif line:
+                self._hear_session(head, frames)
+                head, frames = line, []
+        self._hear_session(head, frames)
+
+    def _hear_session(self, head: str, frames: list[str]) -> None:
         session_id, kind, *numbers = head.split(":")
         stream = self.sessions.get(int(session_id))
         if stream is None:
             return
         if kind == "d":
-            stream.pass_by(body)
+            for text in frames:
+                stream.pass_by(text)
             return
         first, last = numbers
-        stream.news(int(first), int(last), body.split("\n"))
+        stream.news(int(first), int(last), frames)
         self._fill(stream)
 
     def _hear_user(self, user_id: int, text: str) -> None:

@@ -1,8 +1,8 @@
 """The bounded sink: one thread a worker that stores the lines of all runs in batches.
 
-Every 50 ms at most one transaction stores whatever came in (executemany: one row at a time cost 12 times the
-CPU) and tells the hubs after its commit. The only source of `index` and `rev` is one UPDATE … RETURNING on
-the run's row, guarded by its fence, in the transaction of the insert: a stale owner gets no numbers.
+Every 25 ms at most one transaction stores whatever came in and tells the hubs after its commit (its
+statements: `storing`). The only source of `index` and `rev` is one UPDATE … RETURNING on the run's row,
+guarded by its fence, in the transaction of the insert: a stale owner gets no numbers.
 
 A line is named by (fence, ordinal), so after a commit whose answer was lost the sink reads what is there and
 stores the rest. Nothing is dropped: a run with more than 2,000 lines or 2 MB unsaved is not read
@@ -21,19 +21,23 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from itertools import chain
+from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from apps.events import telling
+from apps.runs import storing
 from apps.runs.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 0.05
+FLUSH_S = 0.025
 MOST_LINES = 2_000
 MOST_BYTES = 2_000_000
+# Of one transaction; whoever is left out comes first in the next.
 BATCH_LINES = 4_000
+BATCH_BYTES = 8_000_000
 
 
 @dataclass
@@ -53,6 +57,20 @@ class Line:
     @property
     def size(self) -> int:
         return len(self.content) + len(self.tool_call or "")
+
+    def changed(self, content: str, *, tool_call: str | None, truncated: bool) -> Line:
+        """A later state of the message; lines on their way are never changed themselves."""
+        return Line(
+            self.ordinal,
+            self.role,
+            self.type,
+            content,
+            tool_call,
+            self.partial,
+            truncated,
+            self.turn_id,
+            self.created_at,
+        )
 
 
 class Table(Protocol):
@@ -98,7 +116,8 @@ class Feed:
             self.bytes += line.size - (old.size if old else 0)
             self.pending[line.ordinal] = line
             self.sink.waiting[id(self)] = self
-        self.sink.ring.set()
+        if not self.sink.ring.is_set():
+            self.sink.ring.set()
 
     def index_of(self, ordinal: int) -> int | None:
         """The message's index once it is stored; deltas need it."""
@@ -192,13 +211,13 @@ class Sink:
 
     def _take(self) -> list[Feed]:
         """Move what is pending to in flight; a feed that fails keeps it there for the next try."""
+        batch, lines, size = [], 0, 0
         with self.lock:
-            batch = list(self.waiting.values())
-            self.waiting.clear()
-            for feed in batch:
-                feed.in_flight = feed.pending
-                feed.pending = {}
-                feed.bytes = 0
+            while self.waiting and lines < BATCH_LINES and size < BATCH_BYTES:
+                feed = self.waiting.pop(next(iter(self.waiting)))
+                lines, size = lines + len(feed.pending), size + feed.bytes
+                feed.in_flight, feed.pending, feed.bytes = feed.pending, {}, 0
+                batch.append(feed)
         return [feed for feed in batch if feed.in_flight]
 
     def _store(self, batch: list[Feed]) -> bool:
@@ -250,28 +269,26 @@ class Sink:
                 raise _Outage from again
             logger.exception("not even its replacement can be stored")
 
-    def _transact(self, batch: Iterable[Feed]) -> list[tuple[Feed, int, int, list[str]]]:
-        feeds = sorted(batch, key=lambda feed: feed.run_id)
-        told, lost = [], []
-        for feed in feeds:
+    def _transact(self, batch: Iterable[Feed]) -> list[storing.Stored]:
+        kinds: dict[str, list[Feed]] = {}
+        for feed in sorted(batch, key=lambda feed: feed.run_id):
             feed.learned = {}
+            kinds.setdefault(feed.table.run_table, []).append(feed)
+        told: list[storing.Stored] = []
         with transaction.atomic(), connection.cursor() as cursor:
-            for feed in feeds:
-                result = _write(cursor, feed)
-                if result is None:
-                    lost.append(feed)
-                else:
-                    told.append((feed, *result))
+            for feeds in kinds.values():
+                told += storing.store(cursor, feeds[0].table, feeds)
         # Only now: what a transaction that fails has learned was never stored.
-        for feed in feeds:
+        ours = {id(feed) for feed, *_ in told}
+        for feed in chain.from_iterable(kinds.values()):
             feed.stored.update(feed.learned)
-        for feed in lost:
-            feed.lost = True
+            feed.lost = feed.lost or id(feed) not in ours
         return told
 
-    def _tell(self, told: list[tuple[Feed, int, int, list[str]]]) -> None:
-        for feed, first, last, frames in told:
-            telling.tell_session(feed.run_id, f"m:{first}:{last}", "\n".join(frames))
+    def _tell(self, told: list[storing.Stored]) -> None:
+        telling.tell_sessions(
+            (feed.run_id, first, last, frames) for feed, first, last, frames in told
+        )
 
     def _settle(self, batch: list[Feed]) -> None:
         with self.lock:
@@ -280,11 +297,9 @@ class Sink:
                 for ordinal in feed.done.difference(feed.pending):
                     feed.done.discard(ordinal)
                     feed.stored.pop(ordinal, None)
-        if self.loop is None:
-            return
-        for feed in batch:
+        if self.loop is not None:
             with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(_wake, feed)
+                self.loop.call_soon_threadsafe(_wake, batch)
 
     def _find_stored(self, batch: list[Feed]) -> bool:
         """After a failed commit: which of the lines are there all the same? False when nobody knows."""
@@ -295,7 +310,7 @@ class Sink:
                     if not ordinals:
                         continue
                     cursor.execute(
-                        f"SELECT ordinal, id, {_quoted('index')} FROM {feed.table.line_table}"
+                        f"SELECT ordinal, id, {storing.quoted('index')} FROM {feed.table.line_table}"
                         f" WHERE {feed.table.foreign_key} = %s AND fence = %s AND ordinal >= %s",
                         [feed.run_id, feed.fence, min(ordinals)],
                     )
@@ -315,103 +330,11 @@ class Sink:
                 cursor.execute("PRAGMA synchronous=NORMAL")
 
 
-def _wake(feed: Feed) -> None:
-    if feed.lost:
-        feed.on_lost()
-    if feed.lost or not feed.full:
-        feed.room_again.set()
-    if feed.lost or not (feed.pending or feed.in_flight):
-        feed.emptied.set()
-
-
-def _quoted(name: str) -> str:
-    return connection.ops.quote_name(name)
-
-
-def _write(cursor: Any, feed: Feed) -> tuple[int, int, list[str]] | None:
-    """Number and store a feed's lines; None when the run isn't ours any more."""
-    lines = list(feed.in_flight.values())
-    new = [line for line in lines if line.ordinal not in feed.stored]
-    table = feed.table
-    cursor.execute(
-        f"UPDATE {table.run_table} SET next_index = next_index + %s, next_rev = next_rev + %s"
-        " WHERE id = %s AND fence = %s RETURNING next_index, next_rev",
-        [len(new), len(lines), feed.run_id, feed.fence],
-    )
-    row = cursor.fetchone()
-    if row is None:
-        return None
-    index, rev = row[0] - len(new), row[1] - len(lines)
-    first = rev
-    inserts, updates = [], []
-    revs: list[int] = []
-    for line in lines:
-        if line.ordinal in feed.stored:
-            updates.append(
-                (
-                    line.content,
-                    line.tool_call,
-                    line.partial,
-                    line.truncated,
-                    rev,
-                    feed.run_id,
-                    feed.fence,
-                    line.ordinal,
-                )
-            )
-        else:
-            inserts.append(
-                (
-                    feed.run_id,
-                    index,
-                    rev,
-                    line.role,
-                    line.type,
-                    line.content,
-                    line.tool_call,
-                    line.partial,
-                    line.truncated,
-                    feed.fence,
-                    line.ordinal,
-                    line.turn_id,
-                    connection.ops.adapt_datetimefield_value(line.created_at),
-                )
-            )
-            index += 1
-        revs.append(rev)
-        rev += 1
-    if inserts:
-        _insert(cursor, table, inserts)
-        _learn(cursor, feed, [line.ordinal for line in new])
-    if updates:
-        cursor.executemany(
-            f"UPDATE {table.line_table} SET content = %s, tool_call = %s, partial = %s, truncated = %s,"
-            f" rev = %s WHERE {table.foreign_key} = %s AND fence = %s AND ordinal = %s",
-            updates,
-        )
-    frames = []
-    for line, line_rev in zip(lines, revs, strict=True):
-        pk, place = feed.stored.get(line.ordinal) or feed.learned[line.ordinal]
-        frames.append(table.frame(feed.run_id, pk, place, line_rev, line))
-    return first, rev - 1, frames
-
-
-_COLUMNS = (
-    "index rev role type content tool_call partial truncated fence ordinal turn_id created_at"
-)
-
-
-def _insert(cursor: Any, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    columns = ", ".join([table.foreign_key, *map(_quoted, _COLUMNS.split())])
-    marks = ", ".join(["%s"] * (len(_COLUMNS.split()) + 1))
-    cursor.executemany(f"INSERT INTO {table.line_table} ({columns}) VALUES ({marks})", rows)
-
-
-def _learn(cursor: Any, feed: Feed, ordinals: list[int]) -> None:
-    cursor.execute(
-        f"SELECT ordinal, id, {_quoted('index')} FROM {feed.table.line_table}"
-        f" WHERE {feed.table.foreign_key} = %s AND fence = %s AND ordinal BETWEEN %s AND %s",
-        [feed.run_id, feed.fence, min(ordinals), max(ordinals)],
-    )
-    for ordinal, pk, index in cursor.fetchall():
-        feed.learned[ordinal] = (pk, index)
+def _wake(batch: list[Feed]) -> None:
+    for feed in batch:
+        if feed.lost:
+            feed.on_lost()
+        if feed.lost or not feed.full:
+            feed.room_again.set()
+        if feed.lost or not (feed.pending or feed.in_flight):
+            feed.emptied.set()

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from apps.agents.runtime.masking import Secrets
-from apps.agents.runtime.transcript import LONGEST_MESSAGE, Transcript
+from apps.agents.runtime.transcript import ENDED_CALLS_KEPT, LONGEST_MESSAGE, Transcript
 from apps.events import telling
 from apps.runs.sink import Line
 
@@ -131,6 +131,20 @@ def test_a_tool_call_left_open_at_the_end_of_a_turn_is_marked(
     transcript.end_turn()
     assert orjson.loads(lines.all[0].tool_call or "")["status"] == "cancelled"
     assert transcript.open_tool_since is None
+
+
+def test_calls_that_ended_long_ago_take_no_memory(transcript: Transcript, lines: Lines) -> None:
+    for number in range(1_000):
+        call = {"sessionUpdate": "tool_call", "toolCallId": str(number), "status": "in_progress"}
+        transcript.update(call)
+        if number:
+            transcript.update({**call, "status": "completed"})
+    assert len(transcript.tools) + len(transcript.ended_tools) <= ENDED_CALLS_KEPT + 1
+    transcript.update({"sessionUpdate": "tool_call_update", "toolCallId": "999", "title": "late"})
+    assert len(lines.all) == 1_000
+    assert lines.all[-1].content == "late"
+    transcript.end_turn()
+    assert orjson.loads(lines.all[0].tool_call or "")["status"] == "cancelled"
 
 
 def test_replayed_history_is_not_stored(transcript: Transcript, lines: Lines) -> None:

@@ -112,6 +112,28 @@ def test_a_watcher_gets_what_is_stored_then_what_comes(
     assert lines(client.take(3)) == [(3, 4, "three"), (4, 5, "four"), (3, 6, "three!")]
 
 
+def test_news_of_many_sessions_come_in_one_message(
+    connect: Connect, world: World, transcript: Transcript
+) -> None:
+    other = Transcript(world)
+    client = connect(world.bob)
+    for each in (transcript, other):
+        client.subscribe(sessionId=each.id)
+
+    def stored(each: Transcript, *contents: str) -> tuple[int, int, int, list[str]]:
+        first = AgentSession.objects.get(pk=each.id).next_rev
+        each.say(*contents, tell=False)
+        rows = AgentMessage.objects.filter(session_id=each.id, rev__gte=first).order_by("rev")
+        return each.id, first, first + len(contents) - 1, [message_frame(row) for row in rows]
+
+    telling.tell_sessions([stored(transcript, "a", "b"), stored(other, "c")])
+    assert [content for *_, content in lines(client.take(3))] == ["a", "b", "c"]
+    # Too long to be told: it is read.
+    telling.tell_sessions([stored(transcript, "x" * 600_000), stored(other, "d")])
+    heard = {content[:3] for *_, content in lines(client.take(2))}
+    assert heard == {"xxx", "d"}
+
+
 def test_with_only_after_what_the_last_turn_changed_comes_first(
     connect: Connect, world: World, transcript: Transcript
 ) -> None:

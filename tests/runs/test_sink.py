@@ -20,6 +20,7 @@ from apps.boards.models import Board, Column
 from apps.cards.models import Card
 from apps.projects.models import Project
 from apps.runs import sink as sink_module
+from apps.runs import storing
 from apps.runs.sink import MOST_LINES, Feed, Line, Sink
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -135,16 +136,16 @@ async def test_a_commit_whose_answer_is_lost_stores_nothing_twice(
 async def test_a_transaction_that_fails_loses_nothing(
     sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, failures = sink_module._write, [True, True]
+    original, failures = storing.store, [True, True]
 
-    def write(cursor: Any, feed: Feed) -> Any:
-        result = original(cursor, feed)
+    def store(cursor: Any, table: Any, feeds: Any) -> Any:
+        result = original(cursor, table, feeds)
         if failures:
             failures.pop()
             raise OperationalError("database or disk is full")
         return result
 
-    monkeypatch.setattr(sink_module, "_write", write)
+    monkeypatch.setattr(storing, "store", store)
     feed = feed_of(sink, session)
     say(feed, "kept")
     await feed.flushed()
@@ -156,14 +157,14 @@ async def test_one_line_the_database_refuses_does_not_take_the_others_with_it(
 ) -> None:
     from django.db import DataError
 
-    original = sink_module._insert
+    original = storing._insert
 
-    def insert(cursor: Any, table: Any, rows: Any) -> None:
+    def insert(cursor: Any, table: Any, rows: Any) -> Any:
         if any("poison" in row[5] for row in rows):
             raise DataError("invalid byte sequence")
-        original(cursor, table, rows)
+        return original(cursor, table, rows)
 
-    monkeypatch.setattr(sink_module, "_insert", insert)
+    monkeypatch.setattr(storing, "_insert", insert)
     feed = feed_of(sink, session)
     for content in ("one", "poison", "three"):
         say(feed, content)
@@ -204,7 +205,7 @@ async def test_the_loop_goes_on_while_newer_lines_wait_for_the_database(
     await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
     say(feed, "third")
     # As if the first batch's news came only now.
-    sink_module._wake(feed)
+    sink_module._wake([feed])
     flushing = asyncio.ensure_future(feed.flushed())
     # A loop that stands still would never get here.
     threading.Timer(3, database.set).start()

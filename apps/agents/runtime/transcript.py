@@ -27,6 +27,8 @@ STORE_EVERY_S = 1.0
 DELTA_EVERY_S = 1 / 30
 LONGEST_MESSAGE = 1_000_000
 DEEPEST = 100
+# Agents send late parts of a call soon or never; all calls of a long turn would fill the memory.
+ENDED_CALLS_KEPT = 100
 _ENDED = {"completed", "failed", "cancelled"}
 
 
@@ -51,9 +53,21 @@ def cleaned(value: Any, depth: int = 0) -> Any:
         return [cleaned(each, depth + 1) for each in value]
     if isinstance(value, dict):
         return {storable(str(key)): cleaned(each, depth + 1) for key, each in value.items()}
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
         return str(value)
     return value
+
+
+def _as_json(value: dict[str, Any]) -> str:
+    """What `cleaned` makes of it, as text; cleaned only where it may be needed."""
+    try:
+        text = dumps(value).decode()
+    except TypeError:
+        return dumps(cleaned(value)).decode()
+    # It can't be deeper than it has brackets.
+    if "\\u0000" in text or text.count("{") + text.count("[") > DEEPEST:
+        return dumps(cleaned(value)).decode()
+    return text
 
 
 class Text:
@@ -76,7 +90,9 @@ class Transcript:
         self.loading = False
         self.turn_id: int | None = None
         self.text: Text | None = None
+        # By the agent's own ids; those still open, and those that ended last.
         self.tools: dict[str, tuple[Line, dict[str, Any]]] = {}
+        self.ended_tools: dict[str, tuple[Line, dict[str, Any]]] = {}
         self.plan: Line | None = None
         self.commands: list[dict[str, Any]] = []
         self.cost_usd: float | None = None
@@ -110,19 +126,18 @@ class Transcript:
     @property
     def open_tool_since(self) -> float | None:
         """When the oldest tool call that is still open began, on the monotonic clock."""
-        times = [call["_since"] for _line, call in self.tools.values() if "_since" in call]
-        return min(times, default=None)
+        return min((call["_since"] for _line, call in self.tools.values()), default=None)
 
     def end_turn(self) -> None:
         """Close what is open: a text's last state is stored, a tool call without an end is marked."""
         self._close_text()
-        for line, call in list(self.tools.values()):
-            if call.get("status") not in _ENDED:
-                call["status"] = "cancelled"
-                call.pop("_since", None)
-                self._store_tool(line, call)
+        for line, call in self.tools.values():
+            call["status"] = "cancelled"
+            self._store_tool(line, call)
+        for line, _ in [*self.tools.values(), *self.ended_tools.values()]:
             self.feed.forget(line.ordinal)
         self.tools.clear()
+        self.ended_tools.clear()
 
     def say(self, role: str, kind: str, content: str) -> None:
         """A line of the server's own."""
@@ -205,27 +220,35 @@ class Transcript:
             return
         if call_id in self.tools:
             line, call = self.tools[call_id]
+        elif call_id in self.ended_tools:
+            line, call = self.ended_tools[call_id]
         else:
             line, call = self._line("tool", "tool_call"), {"id": call_id}
-            self.tools[call_id] = line, call
         _merge(call, update)
-        if call.get("status") in _ENDED:
-            call.pop("_since", None)
+        if call["status"] in _ENDED:
+            self._tool_ended(call_id, line, call)
         else:
             call.setdefault("_since", time.monotonic())
+            self.ended_tools.pop(call_id, None)
+            self.tools[call_id] = line, call
         self._store_tool(line, call)
 
+    def _tool_ended(self, call_id: str, line: Line, call: dict[str, Any]) -> None:
+        call.pop("_since", None)
+        self.tools.pop(call_id, None)
+        self.ended_tools[call_id] = line, call
+        if len(self.ended_tools) > ENDED_CALLS_KEPT:
+            oldest, _ = self.ended_tools.pop(next(iter(self.ended_tools)))
+            self.feed.forget(oldest.ordinal)
+
     def _store_tool(self, line: Line, call: dict[str, Any]) -> None:
-        shown = cleaned({key: value for key, value in call.items() if not key.startswith("_")})
-        text = self.secrets.mask(dumps(shown).decode())
+        shown = {key: value for key, value in call.items() if key != "_since"}
+        text = self.secrets.mask(_as_json(shown))
         truncated = len(text) > LONGEST_MESSAGE
         if truncated:
             text = dumps(_shortened(orjson.loads(text))).decode()
-        stored = replace(
-            line, content=str(call.get("title") or ""), tool_call=text, truncated=truncated
-        )
-        stored.content = self.secrets.mask(storable(stored.content))
-        self.feed.put(stored)
+        title = self.secrets.mask(storable(call["title"]))
+        self.feed.put(line.changed(title, tool_call=text, truncated=truncated))
 
     def _plan(self, update: dict[str, Any]) -> None:
         self._close_text()
