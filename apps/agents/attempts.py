@@ -153,6 +153,9 @@ class AgentKind:
         sessions.changed(session)
         return Claim(self.name, session.pk, session.fence, session.host_id or "", worker_id)
 
+    def died_before(self, host_id: str, at: datetime) -> bool:
+        return recovery.died_before(host_id, at)
+
     def line_up(self, host_id: str, at: datetime) -> None:
         recovery.line_up(host_id, at)
 

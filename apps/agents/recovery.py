@@ -71,15 +71,19 @@ def close_calls(session: AgentSession) -> None:
         turns.tell_after_commit(row)
 
 
+def died_before(host_id: str, at: datetime) -> bool:
+    """Whether a worker of the host has died with agents at work in the time before; ask before counting."""
+    return Turn.objects.filter(
+        session__host_id=host_id, resumed_at__gte=at - DEATHS_WITHIN, resumed_at__lt=at
+    ).exists()
+
+
 def line_up(host_id: str, at: datetime) -> None:
     """After a second death in a short time: who goes on when, one by one.
 
     Who was started last before the death goes first: if it kills the worker again, it does so alone, and the
     others' turns lose none of their resumes to it.
     """
-    deaths = Turn.objects.filter(session__host_id=host_id, resumed_at__lt=at)
-    if not deaths.filter(resumed_at__gte=at - DEATHS_WITHIN).exists():
-        return
     waiting = AgentSession.objects.filter(
         host_id=host_id, state=State.INTERRUPTED, cancel_requested=False
     )

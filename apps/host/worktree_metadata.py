@@ -107,6 +107,12 @@ def clear_stale_locks(path: Path) -> list[Path]:
     return removed
 
 
+def clear_branch_lock(common_dir: Path, branch: str) -> None:
+    """The lock that a git which was killed while it made this branch has left; only for a branch of ours."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (common_dir / "refs" / "heads" / f"{branch}.lock").unlink()
+
+
 def _own_branches(own: Path) -> Iterator[str]:
     """Full names of the branch that is checked out, and of one that is being rebased."""
     for file in ("HEAD", "rebase-merge/head-name", "rebase-apply/head-name"):

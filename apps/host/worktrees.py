@@ -22,6 +22,7 @@ from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
 from apps.host.git_command import GitDirs, environment, filters_off, locate, run
 from apps.host.worktree_metadata import (
     belongs,
+    clear_branch_lock,
     clear_stale_locks,
     forget,
     moment,
@@ -161,6 +162,8 @@ def _create_locked(
     # Remote: a partial clone fetches what it lacks at checkout.
     env = environment(overrides=filters_off(repo, dirs), remote=True)
     last: GitFailed | None = None
+    if owns_branch:
+        clear_branch_lock(common_dir, branch)
     for attempt in range(_TRIES):
         forget(common_dir, path)
         taken = _branches_like(repo, branch, base)
@@ -185,6 +188,7 @@ def _create_locked(
                 delete_tree(path)
             forget(common_dir, path)
             if not again and "already exists" not in last.detail:
+                clear_branch_lock(common_dir, name)
                 _drop_new_branch(repo, name, start)
             if last.code != "git_failed":
                 break

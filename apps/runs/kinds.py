@@ -99,8 +99,12 @@ class Kind(Protocol):
         """
         ...
 
+    def died_before(self, host_id: str, at: datetime) -> bool:
+        """Whether runs of the host survived another death shortly before; asked before any is taken over."""
+        ...
+
     def line_up(self, host_id: str, at: datetime) -> None:
-        """After all that died `at` that time is taken over, and before any of it is released."""
+        """If so: once all are taken over, and before any is released, say which goes on when."""
         ...
 
     def hosts(self) -> set[str]:

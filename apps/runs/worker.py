@@ -310,6 +310,7 @@ class Loop:
         logger.warning("dead: worker %s; their runs go on here", ", ".join(dead))
         at = timezone.now()
         for kind in kinds():
+            again = await self.database(lambda kind=kind: kind.died_before(self.host_id, at))  # type: ignore[misc]
             for worker_id in dead:
                 owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
                 for run_id in owned:
@@ -318,7 +319,8 @@ class Loop:
                             run_id, dead=w, worker_id=self.lease.worker_id, at=at
                         )
                     )
-            await self.database(lambda kind=kind: kind.line_up(self.host_id, at))  # type: ignore[misc]
+            if again:
+                await self.database(lambda kind=kind: kind.line_up(self.host_id, at))  # type: ignore[misc]
         for worker_id in dead:
             await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
 

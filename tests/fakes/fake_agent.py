@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # pathlib alone would double the time that this program needs to start.
-# ruff: noqa: PTH103, PTH105, PTH109, PTH118, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH109, PTH110, PTH118, PTH123
 """A scripted agent that speaks the Agent Client Protocol over stdio. The PROMPT is the script.
 
 Directives stand in square brackets and run in their order; other text is ignored, so that a card's title
@@ -27,6 +27,7 @@ so and ends.
     [update-without-start TITLE] [duplicate-titles]
     [second-prompt-cancels-first]  a further prompt ends the running one
     [crash-on-load] [no-load]      how a later session/load of this session goes: exit, or error -32002
+    [kill-worker-at-next-mode]     the next process that is told a mode kills its parent, once
     [resumable]                    a later prompt with the same directives goes on behind the last one done
 
 Options for what happens before any prompt: --die-at-start, --hang-init, --garbage (instead of answers),
@@ -217,6 +218,9 @@ class Agent:
         )
 
     def set_mode(self, request: Any, params: dict[str, Any]) -> None:
+        if os.path.exists(home("kill-worker")):
+            os.unlink(home("kill-worker"))
+            os.kill(os.getppid(), signal.SIGKILL)
         self.sessions[params["sessionId"]].mode = params["modeId"]
         self.wire.reply(request, {})
 

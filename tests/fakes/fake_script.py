@@ -1,5 +1,5 @@
 # pathlib alone would double the time that this program needs to start.
-# ruff: noqa: PTH100, PTH103, PTH110, PTH120, PTH123
+# ruff: noqa: PTH100, PTH103, PTH110, PTH118, PTH120, PTH123
 """What the scripted agent does in a turn: one function per directive. `fake_agent.py` documents them."""
 
 from __future__ import annotations
@@ -395,6 +395,10 @@ class Script:
 
     def do_second_prompt_cancels_first(self, _rest: str) -> None:
         self.session.second_cancels_first = True
+
+    def do_kill_worker_at_next_mode(self, _rest: str) -> None:
+        with open(os.path.join(os.environ["HOME"], "kill-worker"), "w"):
+            pass
 
     def do_crash_on_load(self, _rest: str) -> None:
         self.session.set_flag("crash_on_load")

@@ -95,6 +95,19 @@ def test_a_missing_worktree_is_made_again_from_its_branch(repo: Repository, data
     assert (again.path / "work.txt").exists()
 
 
+def test_a_lock_that_a_killed_git_left_on_the_cards_branch_is_no_obstacle(
+    repo: Repository, data_dir: Path
+) -> None:
+    lock = repo.path / ".git" / "refs" / "heads" / "card" / "card_001.lock"
+    lock.parent.mkdir()
+    lock.touch()
+    other = lock.with_name("card_002.lock")
+    other.touch()
+    assert make(repo.path, data_dir, own=True).branch == "card/card_001"
+    assert not lock.exists()
+    assert other.exists()
+
+
 def test_a_missing_branch_is_started_again_and_said_so(repo: Repository, data_dir: Path) -> None:
     made = make(repo.path, data_dir)
     shutil.rmtree(made.path)

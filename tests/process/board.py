@@ -33,6 +33,8 @@ def presets() -> str:
         "silent": {"silence_seconds": 1.5},
         "forgetful": {"options": ["--unknown-session"]},
         "no-key": {"options": ["--auth-required"]},
+        "kills-worker": {"command": ["/bin/sh", "-c", "kill -9 $PPID"]},
+        "with-modes": {"modes": '{unattended = "unattended"}'},
         "absent": {"command": ["no-such-agent-program"]},
     }
     lines = []

@@ -106,6 +106,31 @@ def test_a_killed_worker_leaves_no_process_of_its_agents(board: Board) -> None:
         )
 
 
+def test_a_tool_call_that_a_death_cut_short_is_said_to_have_failed(board: Board) -> None:
+    card = board.work(board.make_project(), "[resumable] [say one] [tool run sleep 4] [say end]")
+    board.wait_said(card, "sleep 4")
+    session = board.session(card)["sessionId"]
+    with board.watch() as watch:
+        watch.subscribe(sessionId=session, after=-1)
+        before = next(m for m in watch.transcript(session).values() if m["type"] == "tool_call")
+        assert before["toolCall"]["status"] == "in_progress"
+        board.kill("worker")
+        told = watch.wait(
+            lambda frame: (
+                frame["type"] == "agent.message"
+                and frame["data"]["index"] == before["index"]
+                and frame["data"]["rev"] > before["rev"]
+            ),
+            timeout=30,
+            what="the call's end",
+        )["data"]["toolCall"]
+        assert told["status"] == "failed"
+        assert "Interrupted" in told["output"]
+    board.finish(card, timeout=40)
+    calls = [m["toolCall"] for m in board.assert_gapless(card) if m["type"] == "tool_call"]
+    assert [call["status"] for call in calls] == ["failed", "completed"]
+
+
 def test_an_agent_that_cannot_load_its_conversation_gets_a_new_one_and_the_card_says_so(
     board: Board,
 ) -> None:

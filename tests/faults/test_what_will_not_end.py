@@ -1,0 +1,174 @@
+"""Processes that no signal ends, and git at work for minutes, when somebody wants to stop or go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.conftest import Ground
+from tests.faults.tracing import unkillable
+from tests.process.board import Board
+from tests.process.repository import git
+from tests.process.server import until
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """Comes first on the server's PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def board(ground: Ground, programs: Path) -> Iterator[Board]:
+    path = f"{programs}:{os.environ['PATH']}"
+    with ground.board(KANBAN_MAX_AGENTS="10", PATH=path) as running:
+        yield running
+
+
+def slow_git(programs: Path) -> Path:
+    """`git worktree add` takes a minute as long as the file that is returned exists."""
+    slow, real = programs / "slow", shutil.which("git")
+    slow.touch()
+    script = programs / "git"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *"worktree add"*)'
+        f' [ -e {slow} ] && echo x >> {programs}/begun && sleep 60;; esac\nexec {real} "$@"\n'
+    )
+    script.chmod(0o755)
+    return slow
+
+
+def wait_begun(programs: Path, times: int = 1) -> None:
+    begun = programs / "begun"
+    until(
+        lambda: begun.exists() and len(begun.read_text().split()) >= times,
+        timeout=30,
+        what="git worktree add",
+    )
+
+
+def sleeping_gits(board: Board) -> list[psutil.Process]:
+    return [each for each in board.agents() if "sleep" in each.name() or "git" in each.name()]
+
+
+def test_beside_a_process_that_cannot_be_ended_nothing_is_started_and_a_sentence_says_why(
+    board: Board,
+) -> None:
+    project = board.make_project()
+    card = board.work(project, "[grandchild ticks] [say one] [sleep 60]")
+    board.wait_said(card, "one")
+    grandchild = next(each for each in board.agents() if each.ppid() == 1)
+    with unkillable(grandchild.pid):
+        board.kill("worker")
+        board.wait_said(card, f"Process {grandchild.pid} of an earlier attempt", timeout=60)
+        starts = len(board.notes("starts"))
+        assert board.session(card)["status"] == "interrupted"
+        # It holds up nobody else, however long it lasts.
+        others = [board.work(project, "[say hi]") for _ in range(5)]
+        for other in others:
+            board.finish(other, timeout=30)
+        assert len(board.notes("starts")) == starts + len(others)
+        assert len(board.prompts(card)) == 1
+        said = [m for m in board.messages(card) if "can't be ended" in m["content"]]
+        assert len(said) == 1
+    until(lambda: len(board.prompts(card)) == 2, timeout=30, what="the session's going on")
+    board.api.post(f"{card.url}/agent/cancel")
+    board.wait_status(card, "cancelled")
+
+
+def test_a_cancel_does_not_wait_for_a_long_checkout(board: Board, programs: Path) -> None:
+    slow = slow_git(programs)
+    card = board.work(board.make_project(), "[say hi]")
+    wait_begun(programs)
+    began = time.monotonic()
+    board.api.post(f"{card.url}/agent/cancel")
+    board.wait_status(card, "cancelled", timeout=10)
+    assert time.monotonic() - began < 4
+    assert not sleeping_gits(board)
+    assert not board.worktree(card).exists()
+    slow.unlink()
+    # The row, left as `creating`, is made again by the next run.
+    board.api.post(f"{card.url}/agent/message", {"content": "[tool write a.txt x]"})
+    board.finish(card, timeout=30)
+    assert (board.worktree(card) / "a.txt").exists()
+    assert git(card.project.path, "branch", "--list", "card/*").count("\n") == 1
+
+
+def test_an_orderly_stop_does_not_wait_for_a_long_checkout_and_is_no_crash(
+    board: Board, programs: Path
+) -> None:
+    slow = slow_git(programs)
+    cards = [board.work(board.make_project(), "[say hi]") for _ in range(3)]
+    wait_begun(programs, times=3)
+    assert board.terminate() < 10
+    board.wait_gone(timeout=2.0)
+    slow.unlink()
+    board.start()
+    for card in cards:
+        board.finish(card, timeout=30)
+        assert len(board.prompts(card)) == 1
+
+
+def test_a_card_whose_worktree_is_made_goes_on_after_a_killed_worker(board: Board) -> None:
+    files = {f"d{number % 100}/f{number}.txt": f"{number}\n" for number in range(20_000)}
+    project = board.make_project(path=board.make_repository(files))
+    card = board.work(project, "[say hi]")
+    place = board.worktree(card)
+    until(lambda: _files(place) > 200, timeout=60, what="half a worktree", every=0.005)
+    board.kill("worker")
+    assert _files(place) < len(files)
+    board.finish(card, timeout=90)
+    assert not git(place, "status", "--porcelain")
+    assert len(git(place, "ls-files").splitlines()) == len(files)
+    assert git(project.path, "branch", "--list", "card/*").count("\n") == 1
+    assert not list(project.path.glob(".git/**/*.lock"))
+
+
+def _files(place: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(place))
+
+
+def test_a_running_card_moved_twenty_times_never_has_two_agents(board: Board) -> None:
+    project = board.make_project()
+    board.add_column(project, "Review", "active")
+    card = board.work(project, "[ignore-cancel] [grandchild ticks] [say here] [sleep 60]")
+    board.wait_said(card, "here")
+    place = str(board.worktree(card))
+    began = time.monotonic()
+    for number in range(20):
+        board.move(card, ("Review", "In Progress")[number % 2])
+        assert _agents_in(board, place) <= 1
+        time.sleep(max(0.0, began + (number + 1) * 0.1 - time.monotonic()))
+    until(
+        lambda: board.session(card)["status"] == "running" and "here" in board.texts(card),
+        timeout=40,
+        what="the last session",
+    )
+    # The agents themselves found no other one alive in the directory.
+    assert not board.notes("overlaps")
+    assert _agents_in(board, place) == 1
+    sessions = board.api.get(f"{card.url}/agent/sessions")
+    assert [each["status"] for each in sessions].count("running") == 1
+    assert {each["status"] for each in sessions[1:]} == {"cancelled"}
+    board.api.post(f"{card.url}/agent/cancel")
+    board.wait_status(card, "cancelled")
+
+
+def _agents_in(board: Board, place: str) -> int:
+    """Agents, without what they started: by their markers, one each."""
+    found = set()
+    for each in board.agents():
+        try:
+            if each.cwd() == place:
+                found.add(each.environ()["BOARD_RUN"])
+        except psutil.Error:
+            continue
+    return len(found)
