@@ -188,6 +188,12 @@ VARIABLES: tuple[Variable, ...] = (
         "300",
         _whole(1, 86_400),
     ),
+    Variable(
+        "KANBAN_PARK_AFTER",
+        "Seconds after which an agent that waits for a person is ended; the answer starts it again.",
+        "600",
+        _whole(1, 86_400),
+    ),
     Variable("KANBAN_ASGI", "Web server to use.", "daphne", _choice("daphne", "uvicorn")),
     Variable(
         "KANBAN_LOG_LEVEL",

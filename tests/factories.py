@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
 from apps.accounts.models import Role, User
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.boards.models import Board, Column, ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
@@ -69,3 +72,22 @@ def make_credential(owner: User, **fields: Any) -> Credential:
     fields.setdefault("provider", Provider.ANTHROPIC)
     fields.setdefault("status", Credential.Status.READY)
     return Credential.objects.create(owner=owner, **fields)
+
+
+def make_session(card: Card, **fields: Any) -> AgentSession:
+    """One that a person's agent could have; nobody works on it."""
+    fields.setdefault("state", "completed")
+    return AgentSession.objects.create(project_id=card.project_id, card=card, **fields)
+
+
+def make_message(session: AgentSession, **fields: Any) -> AgentMessage:
+    """A person's message that waits for its turn."""
+    defaults = {"role": "user", "type": "text", "queue": "queued", "created_at": timezone.now()}
+    return AgentMessage.objects.create(session=session, **{**defaults, **fields})
+
+
+def make_request(session: AgentSession, **fields: Any) -> AgentRequest:
+    options = [{"optionId": "yes", "name": "Allow", "kind": "allow_once"}]
+    return AgentRequest.objects.create(
+        session=session, **{"kind": "permission", "options": options, **fields}
+    )

@@ -17,8 +17,8 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.agents import gate, recovery, sessions, turns
-from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.agents import gate, limited, recovery, requests, sessions, turns
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
@@ -96,6 +96,7 @@ class AgentKind:
     name = "session"
 
     def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
+        limited.wake_due()
         queue = list(
             AgentSession.objects.filter(
                 state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
@@ -127,6 +128,11 @@ class AgentKind:
             "pk", "fence", "cancel_requested"
         )
         return {pk: (fence, cancel) for pk, fence, cancel in rows}
+
+    def news(self, worker_id: str) -> set[int]:
+        from apps.agents import waiting
+
+        return waiting.with_news(worker_id)
 
     @bus.atomically
     def take_over(self, run_id: int, *, dead: str, worker_id: str, at: datetime) -> Claim | None:
@@ -199,7 +205,7 @@ class AgentKind:
     @bus.atomically
     def interrupt(self, claim: Claim) -> None:
         try:
-            session = _locked(claim)
+            session = locked(claim)
         except turns.NotOurs:
             return
         if session.state in (State.STARTING, State.RUNNING):
@@ -227,7 +233,7 @@ class AgentKind:
             return
 
 
-def _locked(claim: Claim) -> AgentSession:
+def locked(claim: Claim) -> AgentSession:
     """Stream first, then the session."""
     project_id = (
         AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
@@ -305,6 +311,7 @@ def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Cla
     session.host_id = host_id
     session.fence += 1
     session.queue_reason = None
+    session.queue_rank = 1
     session.not_before = None
     session.started_at = timezone.now()
     session.ended_at = None
@@ -325,7 +332,7 @@ def _say_why(session_id: int, project_id: int, reason: str) -> None:
 
 
 def _cancelled(session: AgentSession) -> None:
-    sessions.close_requests(session)
+    requests.close_open(session, AgentRequest.State.CANCELLED)
     session.state = State.CANCELLED
     session.ended_at = timezone.now()
     session.waiting_for = None
@@ -341,7 +348,7 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
 
     `handover`: it is another one than before and knows nothing; that stays so until a turn has ended in it.
     """
-    session = _locked(claim)
+    session = locked(claim)
     session.state = State.RUNNING
     session.handover_due = session.handover_due or handover
     session.pid = pid
@@ -353,7 +360,7 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
 @bus.atomically
 def defer(claim: Claim, code: str, message: str) -> None:
     """The worker found that the card can't start (no program, no commits): it is deferred, not failed."""
-    session = _locked(claim)
+    session = locked(claim)
     _cancelled(session)
     cards.defer_card(session.card, code, message)
 
@@ -378,18 +385,33 @@ def add_usage(
 
 @bus.atomically
 def end_turn(
-    claim: Claim, turn_id: int | None, *, stop_reason: str | None, error: tuple[str, str] | None
+    claim: Claim,
+    turn_id: int | None,
+    *,
+    stop_reason: str | None,
+    error: tuple[str, str] | None,
+    retry_after: float | None = None,
 ) -> bool:
     """Decide, in one transaction, what the end of a turn means; True when another turn follows.
 
-    In this order: cancel asked → cancelled; an error, or a stop reason other than end_turn → failed, what is
-    queued is held; a follow-up queued → next turn; else completed, and the card steps on if it still stands
-    in the session's column.
+    In this order: cancel asked → cancelled; a message to be sent now → next turn; a refused plan or a
+    provider's limit → waiting; an error, or a stop reason other than end_turn → failed, what is queued is
+    held; a follow-up queued → next turn; else completed, and the card steps on if it still stands in the
+    session's column. `retry_after`: seconds that a provider asked to wait.
     """
-    session = _locked(claim)
+    session = locked(claim)
     if session.state not in (State.STARTING, State.RUNNING, State.WAITING):
         # Ended already: an attempt has one end, whatever goes wrong behind it.
         return False
+    if session.cancel_requested:
+        _cancelled(session)
+        return False
+    waits = AgentMessage.objects.filter(session=session)
+    follows_now = waits.filter(queue=AgentMessage.Queue.NEXT).exists()
+    if error is not None and error[0] == limited.CODE and not follows_now:
+        turn = Turn.objects.filter(pk=turn_id or 0, state=Turn.State.SENT).first()
+        if turn is not None and limited.wait(session, turn, error[1], retry_after):
+            return False
     if turn_id is not None:
         Turn.objects.filter(pk=turn_id).update(
             state=Turn.State.ENDED, stop_reason=stop_reason or "error", ended_at=timezone.now()
@@ -397,20 +419,32 @@ def end_turn(
         if stop_reason is not None and session.handover_due:
             session.handover_due = False
             session.save(update_fields=["handover_due"])
-    if session.cancel_requested:
-        _cancelled(session)
+    requests.close_open(session, AgentRequest.State.WITHDRAWN)
+    if follows_now:
+        _works_on(session)
+        return True
+    if requests.refused_plan(turn_id) is not None:
+        sessions.wait_for_message(session)
         return False
     if error is None and stop_reason != "end_turn":
         error = _stop_error(stop_reason)
     if error is not None:
         _failed(session, *error)
         return False
-    if AgentMessage.objects.filter(
-        session=session, queue__in=[AgentMessage.Queue.QUEUED, AgentMessage.Queue.NEXT]
-    ).exists():
+    if waits.filter(queue=AgentMessage.Queue.QUEUED).exists():
+        _works_on(session)
         return True
     _completed(session)
     return False
+
+
+def _works_on(session: AgentSession) -> None:
+    """Another turn follows; the agent may have ended its turn while it still waited for somebody."""
+    if session.state == State.WAITING:
+        session.state = State.RUNNING
+        session.waiting_for = session.waiting_since = None
+        session.save()
+        sessions.changed(session)
 
 
 def _stop_error(stop_reason: str | None) -> tuple[str, str]:
@@ -425,7 +459,7 @@ def _stop_error(stop_reason: str | None) -> tuple[str, str]:
 
 
 def _failed(session: AgentSession, code: str, message: str) -> None:
-    sessions.close_requests(session)
+    requests.close_open(session, AgentRequest.State.WITHDRAWN)
     session.state = State.FAILED
     session.error_code, session.error_message = code, message
     session.ended_at = timezone.now()
@@ -439,6 +473,7 @@ def _failed(session: AgentSession, code: str, message: str) -> None:
 def _completed(session: AgentSession) -> None:
     session.state = State.COMPLETED
     session.ended_at = timezone.now()
+    session.waiting_for = session.waiting_since = None
     session.save()
     card = session.card
     finished = (

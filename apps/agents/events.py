@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from apps.agents.models import AgentSession
-from apps.agents.serializers import session_shape
+from apps.agents.models import AgentRequest, AgentSession
+from apps.agents.serializers import request_shape, session_shape
 from apps.common.ids import public_id
 from apps.events.bus import ProjectEvent
 
@@ -18,3 +18,14 @@ class AgentStatus(ProjectEvent):
 
     def data(self) -> dict[str, Any]:
         return {**session_shape(self.session), "projectId": public_id("project", self.project_id)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestChanged(ProjectEvent):
+    """Something waits for a person, or doesn't any more."""
+
+    type: ClassVar[str] = "agent.request"
+    request: AgentRequest
+
+    def data(self) -> dict[str, Any]:
+        return {**request_shape(self.request), "projectId": public_id("project", self.project_id)}

@@ -13,6 +13,7 @@ from apps.cards import gate as cards_gate
 from apps.cards.models import Card
 from apps.credentials.resolution import Usable, resolve
 from apps.credentials.sealing import CannotUnseal
+from apps.projects.models import PermissionMode
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Equipment:
     preset: Preset
     credential: Usable | None
     model: str | None
+    permission_mode: str
 
 
 def _candidates(card: Card) -> list[int | None]:
@@ -66,8 +68,16 @@ def equip(card: Card) -> Equipment | Obstacle:
             f"There is no agent for a credential of {usable.provider if usable else '?'};"
             " choose another credential or name an agent in the project's settings.",
         )
+    mode = card.permission_mode or card.column.permission_mode or card.project.permission_mode
+    if mode != PermissionMode.UNATTENDED and mode not in chosen.modes:
+        offered = ", ".join(dict.fromkeys(["unattended", *chosen.modes]))
+        return Obstacle(
+            "mode_unsupported",
+            f"The agent “{chosen.name}” has no permission mode “{mode}”; it has: {offered}. Choose one of"
+            " them for the card, its column or the project, then activate the card.",
+        )
     if not chosen.needs_credential:
-        return Equipment(chosen, usable, card.project.model)
+        return Equipment(chosen, usable, card.project.model, mode)
     if usable is None:
         return NO_CREDENTIAL
     if chosen.providers and usable.provider not in chosen.providers:
@@ -76,7 +86,7 @@ def equip(card: Card) -> Equipment | Obstacle:
             f"The agent “{chosen.name}” can't use a credential of {usable.provider};"
             f" it takes: {', '.join(chosen.providers)}.",
         )
-    return Equipment(chosen, usable, card.project.model or usable.model)
+    return Equipment(chosen, usable, card.project.model or usable.model, mode)
 
 
 NO_CREDENTIAL = Obstacle(

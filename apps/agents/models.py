@@ -91,6 +91,9 @@ class Turn(models.Model):
     # How often an unclean death was survived in this turn.
     resumes = models.PositiveSmallIntegerField(default=0)
     resumed_at = models.DateTimeField(null=True)
+    # A provider's limit stopped it: how often in a row, and since when.
+    limit_tries = models.PositiveSmallIntegerField(default=0)
+    limited_since = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -139,7 +142,12 @@ class AgentMessage(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["session", "rev"], name="message_rev")]
+        indexes = [
+            models.Index(fields=["session", "rev"], name="message_rev"),
+            models.Index(
+                fields=["session"], condition=Q(queue__isnull=False), name="message_in_queue"
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["session", "index"], name="one_message_per_index"),
             models.UniqueConstraint(
@@ -154,7 +162,13 @@ class AgentMessage(models.Model):
 
 
 class AgentRequest(models.Model):
-    """Something a person must decide: a plan, a permission, a question. Open only under a live session."""
+    """Something a person must decide: a plan, a permission, a question. Open only under a live session.
+
+    `body` holds what was asked, `answer` what was decided: {"optionId", "granted", "text"} for a plan or a
+    permission, {"answers"} for a question, {"declined": true} when nobody wants to answer it. `fingerprint`
+    tells whether an agent that was started anew asks for the same thing again. `delivered_at` is when the
+    agent got the answer: as a reply, in a prompt, or by being asked again.
+    """
 
     class Kind(models.TextChoices):
         PLAN = "plan"
@@ -168,8 +182,10 @@ class AgentRequest(models.Model):
         WITHDRAWN = "withdrawn"
 
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="requests")
+    turn = models.ForeignKey(Turn, on_delete=models.SET_NULL, null=True, related_name="requests")
     kind = models.CharField(max_length=12, choices=Kind.choices)
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    fingerprint = models.CharField(max_length=64, default="")
     title = models.TextField(default="")
     body = models.JSONField(default=dict)
     options = models.JSONField(default=list)
@@ -184,6 +200,11 @@ class AgentRequest(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["session"], condition=Q(state="open"), name="request_open"),
+            models.Index(
+                fields=["session"],
+                condition=Q(state="answered", delivered_at__isnull=True),
+                name="request_undelivered",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -28,7 +28,11 @@ from apps.host.processes import python_argv
 
 @dataclass(frozen=True)
 class Preset:
-    """`modes` maps our permission modes to the agent's own; `model_variable` is how it is told its model."""
+    """`modes` maps our permission modes to the agent's own; `model_variable` is how it is told its model.
+
+    `plan_options`: which of the options that an agent offers with its plan lead to which mode; an option that
+    isn't named there leads to `unattended`.
+    """
 
     id: str
     name: str
@@ -37,6 +41,7 @@ class Preset:
     needs_credential: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
+    plan_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     model_variable: str | None = None
     start_seconds: float = 60.0
     silence_seconds: float = 600.0
@@ -58,6 +63,7 @@ BUILTIN = Preset(
     command=tuple(python_argv("apps.agents.builtin")),
     providers=("anthropic", "openai", "openai-compatible", "openrouter"),
     modes={"unattended": "unattended", "ask": "ask", "plan": "plan"},
+    plan_options={"unattended": ("exit-plan-unattended",), "ask": ("exit-plan-ask",)},
     model_variable="BUILTIN_MODEL",
 )
 
@@ -111,6 +117,7 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
         "providers",
         "environment",
         "modes",
+        "plan_options",
         "model_variable",
     }
     unknown = set(table) - known - set(_SECONDS)
@@ -119,9 +126,12 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
     providers = table.get("providers", [])
     if not isinstance(providers, list) or not all(isinstance(each, str) for each in providers):
         raise wrong("providers must be a list of texts")
-    for key in ("environment", "modes"):
+    for key in ("environment", "modes", "plan_options"):
         if not isinstance(table.get(key, {}), dict):
             raise wrong(f"{key} must be a table")
+    plan_options = table.get("plan_options", {})
+    if not all(isinstance(ids, list) for ids in plan_options.values()):
+        raise wrong("plan_options must name a list of option ids for each mode")
     if not isinstance(table.get("model_variable", ""), str):
         raise wrong("model_variable must be a text")
     seconds = {key: table[key] for key in _SECONDS if key in table}
@@ -136,6 +146,7 @@ def _preset(path: Path, name: str, table: Any) -> Preset:
         needs_credential=bool(table.get("needs_credential", True)),
         environment={str(k): str(v) for k, v in table.get("environment", {}).items()},
         modes={str(k): str(v) for k, v in table.get("modes", {}).items()},
+        plan_options={str(mode): tuple(map(str, ids)) for mode, ids in plan_options.items()},
         model_variable=table.get("model_variable"),
         **seconds,
     )

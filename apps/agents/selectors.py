@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from apps.agents.models import AgentSession
+from apps.agents.models import AgentRequest, AgentSession
 from apps.runs.models import LIVE, State
 
 
@@ -35,4 +35,13 @@ def active_agents(project_id: int) -> QuerySet[AgentSession]:
         AgentSession.objects.filter(project_id=project_id, state__in=LIVE, cancel_requested=False)
         .select_related("card")
         .order_by("id")
+    )
+
+
+def requests_of(card_id: int) -> QuerySet[AgentRequest]:
+    """What the card's agents asked people, newest first."""
+    return (
+        AgentRequest.objects.filter(session__card_id=card_id)
+        .select_related("session", "answered_by")
+        .order_by("-id")
     )

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 import orjson
+from rest_framework.serializers import DictField
 
-from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.common import serializers
 from apps.common.envelope import dumps
 from apps.common.fields import TextField
@@ -73,6 +74,28 @@ def session_shape(session: AgentSession) -> SessionShape:
     }
 
 
+def request_shape(row: AgentRequest) -> dict[str, Any]:
+    """Needs `session` and `answered_by`."""
+    person = row.answered_by
+    return {
+        "id": public_id("request", row.pk),
+        "sessionId": public_id("session", row.session_id),
+        "cardId": public_id("card", row.session.card_id),
+        "kind": row.kind,
+        "state": row.state,
+        "title": row.title,
+        "plan": row.body.get("plan"),
+        "toolCall": row.body.get("toolCall"),
+        "questions": row.body.get("questions"),
+        "options": row.options,
+        "answer": row.answer,
+        "answeredBy": person and {"id": public_id("user", person.pk), "name": person.display_name},
+        "answeredAt": iso(row.answered_at),
+        "deliveredAt": iso(row.delivered_at),
+        "createdAt": iso(row.created_at),
+    }
+
+
 def message_shape(row: AgentMessage) -> dict[str, Any]:
     return {
         "id": public_id("message", row.pk),
@@ -118,3 +141,11 @@ def line_frame(run_id: int, message_id: int, index: int, rev: int, line: Line) -
 
 class MessageInput(serializers.Serializer):
     content = TextField(max_length=MESSAGE_LIMIT)
+
+
+class AnswerInput(serializers.Serializer):
+    """One of them, as the request's kind wants it; what fits is decided where the request is known."""
+
+    option_id = TextField(required=False, max_length=300)
+    answers = DictField(required=False)
+    text = TextField(required=False, max_length=MESSAGE_LIMIT)

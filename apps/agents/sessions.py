@@ -9,17 +9,18 @@ from __future__ import annotations
 from django.db.models import F, Max
 from django.utils import timezone
 
-from apps.agents import gate
+from apps.agents import gate, requests
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
-from apps.common.errors import Conflict
+from apps.common.errors import Conflict, NotFound
 from apps.events import bus, telling
 from apps.runs.models import FINAL, LIVE, State
 
 QUEUE = "agents"
+Queue = AgentMessage.Queue
 
 
 def ring() -> None:
@@ -70,9 +71,7 @@ def _queue(card: Card, *, by: int | None) -> AgentSession:
         preset=equipment.preset.id,
         model=equipment.model,
         credential_id=equipment.credential.credential_id if equipment.credential else None,
-        permission_mode=(
-            card.permission_mode or column.permission_mode or card.project.permission_mode
-        ),
+        permission_mode=equipment.permission_mode,
         started_by_id=by,
     )
     Turn.objects.create(session=session, kind=Turn.Kind.PROMPT, text="")
@@ -120,21 +119,19 @@ def _live(card_id: int) -> AgentSession | None:
 def _queued_messages(session: AgentSession) -> list[int]:
     return list(
         AgentMessage.objects.filter(
-            session=session, queue__in=[AgentMessage.Queue.QUEUED, AgentMessage.Queue.NEXT]
+            session=session, queue__in=[Queue.QUEUED, Queue.NEXT]
         ).values_list("pk", flat=True)
     )
 
 
 def _drop_messages(session: AgentSession) -> None:
     """Kept readable, never sent."""
-    AgentMessage.objects.filter(pk__in=_queued_messages(session)).update(
-        queue=AgentMessage.Queue.DROPPED
-    )
+    AgentMessage.objects.filter(pk__in=_queued_messages(session)).update(queue=Queue.DROPPED)
 
 
 def _end(session: AgentSession) -> None:
     """Cancel: at once where no worker owns the session, else by asking its worker."""
-    close_requests(session)
+    requests.close_open(session, AgentRequest.State.CANCELLED)
     if session.worker_id is None:
         session.state = State.CANCELLED
         session.ended_at = timezone.now()
@@ -166,13 +163,6 @@ def disown(card_ids: list[int]) -> None:
     ids = list(doomed.order_by("pk").values_list("pk", flat=True))
     AgentSession.objects.filter(pk__in=ids).update(fence=F("fence") + 1)
     ring()
-
-
-def close_requests(session: AgentSession) -> None:
-    """No request stays open under a session that leaves `waiting`."""
-    AgentRequest.objects.filter(session=session, state=AgentRequest.State.OPEN).update(
-        state=AgentRequest.State.CANCELLED
-    )
 
 
 @bus.atomically
@@ -210,7 +200,7 @@ def post_message(card: Card, content: str, *, by: int | None) -> AgentMessage:
         role=AgentMessage.Role.USER,
         type="text",
         content=content,
-        queue=AgentMessage.Queue.QUEUED,
+        queue=Queue.QUEUED,
         author_id=by,
         created_at=timezone.now(),
     )
@@ -220,8 +210,114 @@ def post_message(card: Card, content: str, *, by: int | None) -> AgentMessage:
         )
     if session.state in FINAL:
         requeue(session)
+    elif session.state == State.WAITING and (session.waiting_for or {}).get("kind") == "message":
+        queue_at_head(session)
     ring()
     return message
+
+
+@bus.atomically
+def send_now(card: Card, message_id: int) -> AgentMessage:
+    """Make a queued message the next turn, and end the one that runs. Repeatable.
+
+    Whatever becomes of the running turn, a crash included, this message is what the agent gets next.
+    """
+    bus.lock(card.project_id)
+    session, message = _message_of(card, message_id)
+    if message.queue is None or message.queue == Queue.NEXT:
+        return message
+    if message.queue == Queue.DROPPED:
+        raise Conflict(
+            "This message was dropped and is never sent; send it as a new one.",
+            code="message_dropped",
+        )
+    if session.cancel_requested and session.state in LIVE:
+        raise Conflict(
+            "The agent is being stopped; send the message once it has ended.", code="agent_stopping"
+        )
+    _make_next(message)
+    if session.state in FINAL:
+        requeue(session)
+    elif session.state == State.WAITING:
+        requests.close_open(session, AgentRequest.State.CANCELLED)
+        if session.worker_id is None:
+            end_turns(session, "cancelled")
+            queue_at_head(session)
+        else:
+            session.state = State.RUNNING
+            session.waiting_for = session.waiting_since = None
+            session.save(update_fields=["state", "waiting_for", "waiting_since"])
+            changed(session)
+    ring()
+    return message
+
+
+@bus.atomically
+def drop_message(card: Card, message_id: int) -> None:
+    """It stays readable and is never sent. Repeatable; a message that was sent can't be dropped."""
+    bus.lock(card.project_id)
+    _session, message = _message_of(card, message_id)
+    if message.queue is None:
+        raise Conflict("This message was sent already.", code="message_sent")
+    message.queue = Queue.DROPPED
+    message.save(update_fields=["queue"])
+
+
+def _message_of(card: Card, message_id: int) -> tuple[AgentSession, AgentMessage]:
+    """A message of the card's with its session, which is locked: no turn begins or ends meanwhile."""
+    message = AgentMessage.objects.filter(
+        session__card_id=card.pk, pk=message_id, role=AgentMessage.Role.USER
+    ).first()
+    if message is None:
+        raise NotFound("This card has no such message of a person.")
+    session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(
+        pk=message.session_id
+    )
+    message.refresh_from_db()
+    return session, message
+
+
+def put_next(session: AgentSession, content: str, *, by: int | None) -> None:
+    """What the agent gets as its next turn, before everything that is queued."""
+    message = AgentMessage.objects.create(
+        session=session,
+        role=AgentMessage.Role.USER,
+        type="text",
+        content=content,
+        queue=Queue.QUEUED,
+        author_id=by,
+        created_at=timezone.now(),
+    )
+    _make_next(message)
+
+
+def _make_next(message: AgentMessage) -> None:
+    """One alone is the next: the one that was asked for last."""
+    AgentMessage.objects.filter(session_id=message.session_id, queue=Queue.NEXT).update(
+        queue=Queue.QUEUED
+    )
+    message.queue = Queue.NEXT
+    message.save(update_fields=["queue"])
+
+
+def wait_for_message(session: AgentSession) -> None:
+    """A plan was refused without a word on what to change: the agent waits to be told."""
+    session.state = State.WAITING
+    session.waiting_for = {"kind": "message"}
+    session.waiting_since = timezone.now()
+    session.save()
+    changed(session, noted=True)
+
+
+def queue_at_head(session: AgentSession) -> None:
+    """What a waiting session waited for is there: it goes on before anything new starts."""
+    session.state = State.QUEUED
+    session.waiting_for = session.waiting_since = session.not_before = None
+    session.queue_rank = 0
+    session.queued_at = timezone.now()
+    session.save()
+    changed(session)
+    ring()
 
 
 def requeue(session: AgentSession) -> None:

@@ -13,7 +13,8 @@ from django.db import connection, transaction
 from django.db.models import Case, IntegerField, Value, When
 from django.utils import timezone
 
-from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.agents import requests
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.agents.serializers import message_frame
 from apps.cards.models import Card
 from apps.events import bus, telling
@@ -31,6 +32,14 @@ class Prompt:
 
 class NotOurs(Exception):
     """The row has another fence: somebody else owns the run, write nothing."""
+
+
+class Over(Exception):
+    """The turn has nothing left to do: its plan was refused while nobody worked on it."""
+
+    def __init__(self, turn_id: int) -> None:
+        super().__init__(turn_id)
+        self.turn_id = turn_id
 
 
 def owned(claim: Claim) -> AgentSession:
@@ -89,7 +98,7 @@ def add_message(
 def begin(claim: Claim) -> Prompt | None:
     """Commit that the next prompt is about to leave, and give its text; None when nothing waits.
 
-    Raises NotOurs.
+    Raises NotOurs, and Over when the turn's plan was refused.
     """
     session = owned(claim)
     turn = upcoming(session)
@@ -114,18 +123,37 @@ def upcoming(session: AgentSession) -> Turn | None:
     turn = (
         Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id").first()
     )
+    if turn is not None and turn.state == Turn.State.SENT and _is_next(session):
+        turn.state, turn.stop_reason = Turn.State.ENDED, "cancelled"
+        turn.ended_at = timezone.now()
+        turn.save(update_fields=["state", "stop_reason", "ended_at"])
+        turn = None
     return turn or _from_queue(session)
 
 
+def _is_next(session: AgentSession) -> bool:
+    """Whether a message is to be sent before anything else, a crash or not."""
+    return AgentMessage.objects.filter(session=session, queue=AgentMessage.Queue.NEXT).exists()
+
+
 def _resumed(session: AgentSession, turn: Turn) -> Prompt:
-    add_message(
-        session,
-        AgentMessage.Role.SYSTEM,
-        "status",
-        "The work was interrupted; the agent was asked to look at what is done and to finish.",
-        turn_id=turn.pk,
-    )
-    return Prompt(turn.pk, resume_text(turn.text), resumed=True)
+    """A turn that was begun by another process: crashed, parked, or stopped by a limit."""
+    if requests.refused_plan(turn.pk) is not None:
+        raise Over(turn.pk)
+    decided = requests.decisions(turn.pk)
+    if decided:
+        said = "The agent was started again and told what was decided."
+        text = decided_text(turn.text, decided)
+    elif turn.limit_tries:
+        said = "The agent goes on after the provider's limit."
+        text = limited_text(turn.text)
+    else:
+        said = (
+            "The work was interrupted; the agent was asked to look at what is done and to finish."
+        )
+        text = resume_text(turn.text)
+    add_message(session, AgentMessage.Role.SYSTEM, "status", said, turn_id=turn.pk)
+    return Prompt(turn.pk, text, resumed=True)
 
 
 def _from_queue(session: AgentSession) -> Turn | None:
@@ -169,13 +197,32 @@ def first_prompt(card: Card) -> str:
     return "\n\n".join(parts)
 
 
+def _start(text: str) -> str:
+    return text[:REMEMBERED] + ("…" if len(text) > REMEMBERED else "")
+
+
 def resume_text(original: str) -> str:
-    start = original[:REMEMBERED]
-    cut = "…" if len(original) > REMEMBERED else ""
     return (
         "Your work on the following was interrupted by a restart. Parts of it may be done already, also the"
         " last command you ran. Look at the working directory first, then finish what is left. Do not start"
-        f" over.\n\n---\n{start}{cut}"
+        f" over.\n\n---\n{_start(original)}"
+    )
+
+
+def limited_text(original: str) -> str:
+    return (
+        "Your work on the following was stopped by the model provider's limit, which is over now. Go on"
+        f" where you stopped; do not start over.\n\n---\n{_start(original)}"
+    )
+
+
+def decided_text(original: str, decided: list[AgentRequest]) -> str:
+    """For an agent whose process is gone: what people decided meanwhile, and what it was all about."""
+    said = "\n\n".join(requests.as_text(each) for each in decided)
+    return (
+        "You stopped while you waited for a person, and were started again. What was decided:\n\n"
+        f"{said}\n\nParts of your work may be done already; look at the working directory, then go on"
+        f" from there. It was about the following:\n\n---\n{_start(original)}"
     )
 
 

@@ -13,5 +13,15 @@ urlpatterns = [
     path(f"{AGENT}/cancel", CardAgentViewSet.as_view({"post": "cancel"})),
     path(f"{AGENT}/sessions", CardAgentViewSet.as_view({"get": "sessions"})),
     path(f"{AGENT}/messages", CardAgentViewSet.as_view({"get": "messages"})),
+    path(f"{AGENT}/messages/<message:message_id>", CardAgentViewSet.as_view({"delete": "drop"})),
+    path(
+        f"{AGENT}/messages/<message:message_id>/send-now",
+        CardAgentViewSet.as_view({"post": "send_now"}),
+    ),
+    path(f"{AGENT}/requests", CardAgentViewSet.as_view({"get": "requests"})),
+    path(
+        f"{AGENT}/requests/<request:request_id>/answer",
+        CardAgentViewSet.as_view({"post": "answer"}),
+    ),
     path(f"{AGENT}/message", CardAgentViewSet.as_view({"post": "message"})),
 ]

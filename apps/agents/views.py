@@ -9,9 +9,16 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.agents import selectors, sessions
-from apps.agents.models import AgentMessage, AgentSession
-from apps.agents.serializers import MessageInput, message_shape, session_shape
+from apps.accounts.models import User
+from apps.agents import answering, selectors, sessions
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession
+from apps.agents.serializers import (
+    AnswerInput,
+    MessageInput,
+    message_shape,
+    request_shape,
+    session_shape,
+)
 from apps.cards.models import Card
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
@@ -34,6 +41,10 @@ class CardAgentViewSet(ProjectScopedViewSet):
         "sessions": Role.MEMBER,
         "messages": Role.MEMBER,
         "message": Role.MEMBER,
+        "send_now": Role.MEMBER,
+        "drop": Role.MEMBER,
+        "requests": Role.MEMBER,
+        "answer": Role.MEMBER,
     }
 
     def card(self) -> Card:
@@ -64,6 +75,31 @@ class CardAgentViewSet(ProjectScopedViewSet):
         body = checked(MessageInput, request.data)
         message = sessions.post_message(self.card(), body["content"], by=request.user.pk)
         return Response(message_shape(message), status=201)
+
+    def send_now(self, request: Request, **kwargs: Any) -> Response:
+        message = sessions.send_now(self.card(), kwargs["message_id"])
+        return Response(message_shape(message))
+
+    def drop(self, request: Request, **kwargs: Any) -> Response:
+        sessions.drop_message(self.card(), kwargs["message_id"])
+        return Response(status=204)
+
+    @from_database
+    def requests(self, request: Request, **kwargs: Any) -> Response:
+        """`state`: only those in it."""
+        rows = selectors.requests_of(self.card().pk)
+        state = request.query_params.get("state")
+        if state is not None:
+            if state not in AgentRequest.State.values:
+                raise Invalid(f"state must be one of: {', '.join(AgentRequest.State.values)}.")
+            rows = rows.filter(state=state)
+        return Response([request_shape(row) for row in rows[:MOST_MESSAGES]])
+
+    def answer(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(AnswerInput, request.data)
+        assert isinstance(request.user, User)
+        row = answering.answer(self.card(), kwargs["request_id"], body, by=request.user)
+        return Response(request_shape(row))
 
     @from_database
     def messages(self, request: Request, **kwargs: Any) -> Response:

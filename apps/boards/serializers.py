@@ -9,7 +9,7 @@ from apps.boards.models import Board, Column, ColumnType
 from apps.common.fields import PublicIdField, TextField, WholeField
 from apps.common.ids import public_id
 from apps.common.serializers import Serializer
-from apps.projects.models import OFFERED_MODES
+from apps.projects.models import PermissionMode
 
 NAME_LIMIT = 200
 PROMPT_LIMIT = 100_000
@@ -64,7 +64,9 @@ class _ColumnSettings(Serializer):
         trim_whitespace=False,
     )
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(OFFERED_MODES, required=False, allow_null=True)
+    permission_mode = serializers.ChoiceField(
+        PermissionMode.choices, required=False, allow_null=True
+    )
 
 
 class CreateColumnInput(_ColumnSettings):

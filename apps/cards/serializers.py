@@ -12,7 +12,7 @@ from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.host.git import Diff
-from apps.projects.models import OFFERED_MODES
+from apps.projects.models import PermissionMode
 from apps.runs.models import LIVE
 
 TITLE_LIMIT = 500
@@ -138,7 +138,9 @@ class UpdateCardInput(Serializer):
     title = TextField(max_length=TITLE_LIMIT, required=False)
     prompt = PromptField(required=False)
     labels = LabelsField(required=False)
-    permission_mode = serializers.ChoiceField(OFFERED_MODES, required=False, allow_null=True)
+    permission_mode = serializers.ChoiceField(
+        PermissionMode.choices, required=False, allow_null=True
+    )
     blocked_by = serializers.ListField(
         child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False
     )

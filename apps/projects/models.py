@@ -25,10 +25,6 @@ class PermissionMode(models.TextChoices):
     PLAN = "plan"
 
 
-# The other two need somebody who can answer the agent; until then choosing one would promise what isn't kept.
-OFFERED_MODES = [PermissionMode.UNATTENDED]
-
-
 class Project(models.Model):
     """A directory that agents work on. `path` never changes; `is_git` is what it was when added."""
 

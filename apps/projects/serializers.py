@@ -10,7 +10,7 @@ from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.projects.memberships import Membership
-from apps.projects.models import OFFERED_MODES, Project
+from apps.projects.models import PermissionMode, Project
 
 NAME_LIMIT = 200
 
@@ -80,7 +80,7 @@ class UpdateProjectInput(Serializer):
     name = TextField(max_length=NAME_LIMIT, required=False)
     agent = TextField(max_length=60, required=False, allow_null=True)
     model = TextField(max_length=200, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(OFFERED_MODES, required=False)
+    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
     base_branch = TextField(max_length=250, required=False, allow_null=True, validators=[ref_name])
     branch_template = TextField(
         max_length=200, required=False, allow_null=True, validators=[branch_template]

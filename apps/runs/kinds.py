@@ -50,6 +50,8 @@ class Handle:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     # The worker stops in an orderly way: leave the run so that it can be resumed.
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    # Somebody did something that the run should look at; what it is stands in its rows.
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
 
@@ -87,6 +89,9 @@ class Kind(Protocol):
     def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
         """run id → (fence, cancel requested) of the runs that the worker owns, in one query."""
         ...
+
+    def news(self, worker_id: str) -> set[int]:
+        """The worker's runs for which people left something that can't wait for the end of a step."""
 
     def owners(self, host_id: str) -> set[str]:
         """Names of the workers that own runs of this host, whether they live or not."""

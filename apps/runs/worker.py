@@ -174,13 +174,18 @@ class Loop:
             mine = {key[1]: h for key, h in self.handles.items() if key[0] == kind.name}
             if not mine:
                 continue
-            owned = await self.database(lambda kind=kind: kind.owned(self.lease.worker_id))  # type: ignore[misc]
+            owned, news = await self.database(lambda kind=kind: self._look(kind))  # type: ignore[misc]
+            for run_id in news & mine.keys():
+                mine[run_id].news.set()
             for run_id, handle in mine.items():
                 fence, cancel = owned.get(run_id, (None, False))
                 if fence != handle.claim.fence:
                     handle.lost.set()
                 elif cancel:
                     handle.cancel.set()
+
+    def _look(self, kind: Kind) -> tuple[dict[int, tuple[int, bool]], set[int]]:
+        return kind.owned(self.lease.worker_id), kind.news(self.lease.worker_id)
 
     async def _tick(self) -> None:
         """Every two seconds, or at once when woken: adopt, claim, look at what is due."""

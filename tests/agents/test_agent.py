@@ -15,7 +15,9 @@ from apps.agents.presets import Preset
 from apps.agents.runtime.agent import CANCEL_GRACE_S, MOST_TOKENS, Agent
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.masking import Secrets
+from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript
+from apps.runs.kinds import Claim, Handle
 from apps.runs.sink import Sink
 
 SECRET = "sk-very-secret-key"
@@ -28,13 +30,16 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
     async def start(program: str) -> Agent:
         feed = Sink().feed(None, 1, 1, lambda: None)  # type: ignore[arg-type]
+        transcript = Transcript(feed, Secrets([SECRET]), asyncio.get_running_loop())
+        handle = Handle(Claim("session", 1, 1, "host", "worker"))
         agent = await Agent.start(
             Preset(id="fake", name="Fake", command=(sys.executable, "-c", program)),
             cwd=tmp_path,
             environment={"PATH": "/usr/bin:/bin"},
             marker="test",
             feed=feed,
-            transcript=Transcript(feed, Secrets([SECRET]), asyncio.get_running_loop()),
+            transcript=transcript,
+            people=People(handle, None, transcript, "unattended"),  # type: ignore[arg-type]
         )
         agents.append(agent)
         return agent

@@ -135,7 +135,7 @@ def test_a_member_edits_a_card(api: Any, url: str, card: Card, bob: User) -> Non
         {"labels": [str(n) for n in range(21)]},
         {"labels": ["x" * 101]},
         {"permissionMode": "never"},
-        {"permissionMode": "ask"},
+        {"permissionMode": ["ask"]},
         {"blockedBy": "card_001"},
         {"blockedBy": ["card_" + "9" * 20]},
         {"blockedBy": [None]},

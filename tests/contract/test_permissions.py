@@ -67,11 +67,14 @@ def test_no_role_is_for_an_action_that_is_not_routed(viewset: type[ProjectScoped
 @pytest.fixture
 def ids(project: Project) -> dict[str, int]:
     card = factories.make_card(project)
+    session = factories.make_session(card)
     return {
         "project_id": project.pk,
         "board_id": card.column.board_id,
         "column_id": factories.column(project, "done").pk,
         "card_id": card.pk,
+        "message_id": factories.make_message(session).pk,
+        "request_id": factories.make_request(session).pk,
     }
 
 

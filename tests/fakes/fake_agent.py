@@ -22,6 +22,7 @@ so and ends.
     [die CODE] [die-after S]       exits, now or later
     [stop REASON]                  ends the turn with that stop reason
     [error CODE TEXT]              ends it with a JSON-RPC error; a word_like_this becomes data.errorKind
+    [limit-once S]                 the first time: a rate limit that ends in S seconds
     [end-turn-after-error]         reports a failed provider in _meta, then claims end_turn
     [garbage N] [bad-utf8] [nul] [surrogate]
     [update-without-start TITLE] [duplicate-titles]

@@ -376,6 +376,12 @@ class Script:
         data = {"errorKind": text} if re.fullmatch(r"[a-z]+(_[a-z]+)+", text) else None
         raise TurnError(int(code), text or "Internal error", data)
 
+    def do_limit_once(self, seconds: str) -> None:
+        if "limited" not in self.session.stored["flags"]:
+            self.session.set_flag("limited")
+            data = {"errorKind": "rate_limit", "retryAfter": float(seconds)}
+            raise TurnError(-32603, "Too many requests", data)
+
     def do_end_turn_after_error(self, _rest: str) -> None:
         """Says by a side channel that the provider failed, then ends the turn as if all were well."""
         self._update(

@@ -42,6 +42,7 @@ def presets() -> str:
         command = extra.pop("command", FAKE_AGENT) + extra.pop("options", [])
         lines += [f"[{name}]", f'name = "{name.title()}"', f"command = {json.dumps(command)}"]
         lines += ["needs_credential = false", *(f"{key} = {value}" for key, value in extra.items())]
+        lines += ['modes = { ask = "ask", plan = "plan" }']
     return "\n".join(lines) + "\n"
 
 

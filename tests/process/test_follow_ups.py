@@ -91,3 +91,64 @@ def test_a_follow_up_posted_before_the_end_keeps_the_card_from_advancing(
     assert board.get(card)["columnId"] == project.columns["In Progress"]
     board.finish(card)
     assert board.get(card)["columnId"] == project.columns["Done"]
+
+
+def send_now(board: Board, url: str, message: dict[str, object]) -> dict[str, object]:
+    answer: dict[str, object] = board.api.post(f"{url}/agent/messages/{message['id']}/send-now")
+    return answer
+
+
+def test_a_message_sent_now_ends_the_turn_and_comes_next(board: Board, project: Project) -> None:
+    card = board.work(project, "[say first] [sleep 30] [say never]")
+    board.wait_said(card, "first")
+    say(board, card.url, "[say later]")
+    urgent = say(board, card.url, "[say urgent]")
+    assert send_now(board, card.url, urgent)["queued"] is True
+    board.finish(card)
+    assert board.texts(card) == ["first", "urgent", "later"]
+    assert send_now(board, card.url, urgent)["queued"] is False
+    assert len(board.prompts(card)) == 3
+    board.assert_gapless(card)
+
+
+def test_a_message_sent_now_needs_no_agent_that_obeys(board: Board, project: Project) -> None:
+    card = board.work(project, "[ignore-cancel] [say first] [sleep 60]")
+    board.wait_said(card, "first")
+    urgent = say(board, card.url, "[say urgent]")
+    send_now(board, card.url, urgent)
+    board.finish(card)
+    assert board.texts(card) == ["first", "urgent"]
+    assert board.prompts(card)[1:] == ["[say urgent]"]
+
+
+def test_a_message_sent_now_comes_next_after_a_crash_too(board: Board, project: Project) -> None:
+    card = board.work(project, "[say first] [sleep 60]")
+    board.wait_said(card, "first")
+    urgent = say(board, card.url, "[say urgent]")
+    supervisor = board.supervisor
+    supervisor.suspend()
+    try:
+        board.kill("worker")
+        send_now(board, card.url, urgent)
+    finally:
+        supervisor.resume()
+    board.finish(card, timeout=40)
+    assert board.texts(card) == ["first", "urgent"]
+    assert board.prompts(card)[1:] == ["[say urgent]"]
+
+
+def test_a_dropped_message_stays_readable_and_is_never_sent(board: Board, project: Project) -> None:
+    card = board.work(project, "[say first] [sleep 1]")
+    board.wait_said(card, "first")
+    queued = say(board, card.url, "[say dropped]")
+    url = f"{card.url}/agent/messages/{queued['id']}"
+    board.api.delete(url)
+    board.api.delete(url)
+    board.finish(card)
+    assert board.texts(card) == ["first"]
+    [kept] = [each for each in board.messages(card) if each["dropped"]]
+    assert kept["content"] == "[say dropped]"
+    assert board.api.refusal("POST", f"{url}/send-now").code == "message_dropped"
+    first = board.messages(card)[0]
+    refused = board.api.refusal("DELETE", f"{card.url}/agent/messages/{first['id']}")
+    assert refused.code == "message_sent"

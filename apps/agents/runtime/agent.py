@@ -17,6 +17,7 @@ from acp.exceptions import RequestError
 from apps.agents.presets import Preset
 from apps.agents.runtime import failures
 from apps.agents.runtime.failures import Failed
+from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript, storable
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
 from apps.host import processes
@@ -38,9 +39,15 @@ class Agent:
     """A running agent. Create it with `start`; `close` ends its whole process group."""
 
     def __init__(
-        self, preset: Preset, process: processes.Process, feed: Feed, transcript: Transcript
+        self,
+        preset: Preset,
+        process: processes.Process,
+        feed: Feed,
+        transcript: Transcript,
+        people: People,
     ) -> None:
         self.preset = preset
+        self.people = people
         self.process = process
         self.transcript = transcript
         self.session_id = ""
@@ -66,6 +73,7 @@ class Agent:
         marker: str,
         feed: Feed,
         transcript: Transcript,
+        people: People,
     ) -> Agent:
         try:
             process = await processes.spawn(
@@ -74,7 +82,7 @@ class Agent:
         except SpawnFailed as error:
             said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
             raise Failed("agent_start_failed", said) from None
-        return cls(preset, process, feed, transcript)
+        return cls(preset, process, feed, transcript, people)
 
     async def initialize(self) -> None:
         answer = await self._within(
@@ -86,6 +94,7 @@ class Agent:
                     "clientCapabilities": {
                         "fs": {"readTextFile": False, "writeTextFile": False},
                         "terminal": False,
+                        "elicitation": {"form": {}},
                     },
                     "clientInfo": {"name": "kanban-agents", "version": "0"},
                 },
@@ -172,13 +181,17 @@ class Agent:
                     await call
 
     async def cancel(self) -> None:
-        """Ask the agent to end its turn; whether it does is the caller's to watch."""
+        """Ask the agent to end its turn; whether it does is the caller's to watch.
+
+        What it asked people is answered as cancelled: some agents wait for that answer before they end.
+        """
         # An agent that reads nothing must not hold up its own end.
         with contextlib.suppress(ConnectionError, OSError, TimeoutError):
             await asyncio.wait_for(
                 self.connection.send_notification("session/cancel", {"sessionId": self.session_id}),
                 CANCEL_GRACE_S,
             )
+        self.people.withdraw()
 
     async def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -188,7 +201,9 @@ class Agent:
         await asyncio.gather(self._stderr_task, return_exceptions=True)
 
     def _check_silence(self) -> None:
-        if self.transport.paused:
+        if self.people.asked:
+            self.transport.heard_at = time.monotonic()
+        if self.transport.paused or self.people.asked:
             return
         now, name = time.monotonic(), self.preset.name
         tool_since = self.transcript.open_tool_since
@@ -220,7 +235,7 @@ class Agent:
         message = self._shown(failed.message)
         if len(message) > LONGEST_ERROR:
             message = message[:LONGEST_ERROR] + "…"
-        return Failed(failed.code, message)
+        return Failed(failed.code, message, retry_after=failed.retry_after)
 
     def _shown(self, text: str) -> str:
         return storable(self.transcript.secrets.mask(text))
@@ -291,22 +306,12 @@ class Agent:
             self.stderr.append(rest.decode(errors="replace"))
 
     async def _answer(self, method: str, params: Any, is_notification: bool) -> Any:  # noqa: FBT001
-        """What the agent asks of us. Without a person to ask, tools are allowed and questions declined."""
+        """What the agent asks of us."""
         if is_notification:
             return None
+        params = params if isinstance(params, dict) else {}
         if method == "session/request_permission":
-            return {"outcome": _allow(params)}
+            return {"outcome": await self.people.permission(params)}
         if method == "elicitation/create":
-            return {"action": "cancel"}
+            return await self.people.question(params)
         raise RequestError.method_not_found(method)
-
-
-def _allow(params: Any) -> dict[str, str]:
-    """Choose by kind, never by id: ids change between an agent's versions."""
-    options = params.get("options") if isinstance(params, dict) else None
-    options = [option for option in options or [] if isinstance(option, dict)]
-    for kind in ("allow_always", "allow_once"):
-        for option in options:
-            if option.get("kind") == kind:
-                return {"outcome": "selected", "optionId": str(option.get("optionId"))}
-    return {"outcome": "cancelled"}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 
 class Failed(Exception):
-    """The attempt ends as failed."""
+    """The attempt ends as failed. `retry_after`: seconds after which the provider would answer again."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after = retry_after
+
+
+GO_ON = " Send a message to go on in the same conversation."
 
 
 def tail(lines: Iterable[str], limit: int = 600) -> str:
@@ -28,7 +33,7 @@ def died(name: str, returncode: int | None, stderr: str, *, starting: bool) -> F
     hint = (
         " Check that the program works on this machine, then retry by sending a message."
         if starting
-        else " Send a message to go on in the same conversation."
+        else GO_ON
     )
     return Failed(
         "agent_start_failed" if starting else "agent_died", f"{name} {how} {when}.{last}{hint}"
@@ -49,7 +54,8 @@ def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Fail
     if kind == "rate_limit" or status == 429:
         return Failed(
             "rate_limited",
-            f"The provider's rate or usage limit is reached: {text}. Send a message later to go on.",
+            f"The provider's rate or usage limit is reached: {text}.",
+            retry_after=_seconds(details.get("retryAfter")),
         )
     if kind == "server_error" or (isinstance(status, int) and status >= 500):
         return Failed(
@@ -62,3 +68,9 @@ def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Fail
     return Failed(
         "agent_error", f"{name} reported an error: {text}{last}. Send a message to try again."
     )
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value) if value >= 0 else None

@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from apps.agents import attempts, gate, turns
+from apps.agents import attempts, gate, turns, waiting
 from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.runtime import failures
 from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.lines import AgentLines
 from apps.agents.runtime.masking import Secrets
+from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import worktrees
 from apps.common.ids import optional_id, public_id
@@ -46,6 +48,14 @@ class Interrupted(Exception):
 
 class Cancelled(Exception):
     """Somebody asked for the session's end."""
+
+
+class Parked(Exception):
+    """The session waits for a person and needs no process meanwhile; its row says all."""
+
+
+class SendNow(Exception):
+    """The turn is to end at once, but the agent didn't: its process goes, the session goes on."""
 
 
 class Deferred(Exception):
@@ -81,6 +91,8 @@ async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surround
     except Interrupted:
         if not handle.lost.is_set():
             await around.database(lambda: kind.interrupt(claim))
+    except Parked:
+        logger.info("%s waits for a person without a process", claim.wire_id)
     except turns.NotOurs:
         handle.lost.set()
 
@@ -104,6 +116,7 @@ async def _run(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -
     transcript = Transcript(feed, secrets, asyncio.get_running_loop())
     if place.notice:
         transcript.say(AgentMessage.Role.SYSTEM, "status", place.notice)
+    people = People(handle, around, transcript, setting.session.permission_mode)
     agent = await Agent.start(
         setting.equipment.preset,
         cwd=place.path,
@@ -111,6 +124,7 @@ async def _run(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -
         marker=claim.marker,
         feed=feed,
         transcript=transcript,
+        people=people,
     )
     try:
         await _talk(handle, around, setting, agent, place.path)
@@ -182,11 +196,14 @@ async def _talk(
         await agent.transcript.feed.flushed()
     handover = lost_history or session.handover_due
     while True:
-        prompt = await around.database(lambda: turns.begin(claim))
+        try:
+            prompt = await around.database(lambda: turns.begin(claim))
+        except turns.Over as over:
+            if await _ended(around, claim, over.turn_id, "end_turn"):
+                continue
+            return
         if prompt is None:
-            if await around.database(
-                lambda: attempts.end_turn(claim, None, stop_reason="end_turn", error=None)
-            ):
+            if await _ended(around, claim, None, "end_turn"):
                 continue
             return
         text = prompt.text
@@ -197,16 +214,24 @@ async def _talk(
             return
 
 
+async def _ended(around: Surroundings, claim: Claim, turn_id: int | None, stop_reason: str) -> bool:
+    return await around.database(
+        lambda: attempts.end_turn(claim, turn_id, stop_reason=stop_reason, error=None)
+    )
+
+
 async def _turn(
     handle: Handle, around: Surroundings, agent: Agent, turn_id: int, text: str
 ) -> bool:
     """Send one prompt and store what comes of it; True when another turn follows."""
-    claim = handle.claim
+    claim, people = handle.claim, agent.people
     agent.transcript.begin_turn(turn_id)
-    error: tuple[str, str] | None = None
+    people.next.clear()
+    failure: Failed | None = None
     stop_reason: str | None = None
+    watch = asyncio.create_task(people.watch())
     try:
-        answer = await _or_event(handle, agent.prompt(text), agent)
+        answer = await _or_event(handle, agent.prompt(text), agent, watch)
         stop_reason = str(answer.get("stopReason") or "end_turn")
         await _usage(around, claim, agent, answer)
         if agent.transcript.turn_error:
@@ -215,38 +240,85 @@ async def _turn(
                 f"{agent.preset.name} ended its turn after an error: {agent.transcript.turn_error}."
                 " Send a message to try again.",
             )
+    except SendNow:
+        stop_reason = "cancelled"
+        failure = Failed(
+            "agent_stopped", f"{agent.preset.name} did not end its turn when asked to."
+        )
     except Failed as failed:
-        error = failed.code, failed.message
+        failure = failed
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
     agent.transcript.end_turn()
     await agent.transcript.feed.flushed()
-    return await around.database(
-        lambda: attempts.end_turn(claim, turn_id, stop_reason=stop_reason, error=error)
+    if failure is not None and await _waits_without(around, claim, agent, failure):
+        raise Parked
+    error = (failure.code, failure.message) if failure and stop_reason != "cancelled" else None
+    retry_after = failure.retry_after if failure else None
+    follows = await around.database(
+        lambda: attempts.end_turn(
+            claim, turn_id, stop_reason=stop_reason, error=error, retry_after=retry_after
+        )
     )
+    if follows and failure is not None:
+        # The process is gone or in disorder; the next turn needs another one.
+        raise Interrupted
+    return follows
 
 
-async def _or_event(handle: Handle, awaitable: Awaitable[T], agent: Agent | None = None) -> T:
+async def _waits_without(around: Surroundings, claim: Claim, agent: Agent, failure: Failed) -> bool:
+    """An agent that died while people were asked has failed nobody yet: the answer starts it anew."""
+    if failure.code != "agent_died":
+        return False
+    if not await around.database(lambda: waiting.still_asks(claim)):
+        return False
+    agent.transcript.say(
+        AgentMessage.Role.SYSTEM,
+        "status",
+        f"{failure.message.removesuffix(failures.GO_ON)} It is started again with the answer.",
+    )
+    await agent.transcript.feed.flushed()
+    return True
+
+
+async def _or_event(
+    handle: Handle,
+    awaitable: Awaitable[T],
+    agent: Agent | None = None,
+    watch: asyncio.Task[None] | None = None,
+) -> T:
     """Wait for the work, or for what ends it: cancel, the worker's stop, or the loss of the run.
 
-    A cancelled turn has a second to end by itself: its last words are stored then.
+    In a turn (with an agent) also for a person who wants the turn to end, and for the end of the patience
+    with people who don't answer. A turn that is to end has a second to do so by itself: its last words are
+    stored then.
     """
     work = asyncio.ensure_future(awaitable)
-    events = {
-        asyncio.ensure_future(event.wait()): error
-        for event, error in (
-            (handle.lost, Interrupted),
-            (handle.cancel, Cancelled),
-            (handle.stop, Interrupted),
-        )
-    }
+    reasons: list[tuple[asyncio.Event, type[Exception]]] = [
+        (handle.lost, Interrupted),
+        (handle.cancel, Cancelled),
+        (handle.stop, Interrupted),
+    ]
+    if agent is not None:
+        reasons += [(agent.people.next, SendNow), (agent.people.parked, Parked)]
+    events = {asyncio.ensure_future(event.wait()): error for event, error in reasons}
+    waits: set[asyncio.Future[Any]] = {work, *events, *([watch] if watch else [])}
     try:
-        await asyncio.wait({work, *events}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
-        reason = next(error for task, error in events.items() if task.done())
-        if agent is not None and reason is Cancelled:
+        reason = next((error for task, error in events.items() if task.done()), None)
+        if reason is None:
+            assert watch is not None
+            watch.result()
+            reason = Interrupted
+        if agent is not None and reason in (Cancelled, SendNow):
             await agent.cancel()
             with contextlib.suppress(TimeoutError, Failed):
-                await asyncio.wait_for(work, CANCEL_GRACE_S)
+                answer = await asyncio.wait_for(asyncio.shield(work), CANCEL_GRACE_S)
+                if reason is SendNow:
+                    return answer
         raise reason
     finally:
         for task in (work, *events):

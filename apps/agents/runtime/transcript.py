@@ -128,6 +128,11 @@ class Transcript:
         """When the oldest tool call that is still open began, on the monotonic clock."""
         return min((call["_since"] for _line, call in self.tools.values()), default=None)
 
+    def restart_clocks(self) -> None:
+        """What waited for a person has not been at work meanwhile."""
+        for _line, call in self.tools.values():
+            call["_since"] = time.monotonic()
+
     def end_turn(self) -> None:
         """Close what is open: a text's last state is stored, a tool call without an end is marked."""
         self._close_text()
@@ -224,7 +229,7 @@ class Transcript:
             line, call = self.ended_tools[call_id]
         else:
             line, call = self._line("tool", "tool_call"), {"id": call_id}
-        _merge(call, update)
+        merge_call(call, update)
         if call["status"] in _ENDED:
             self._tool_ended(call_id, line, call)
         else:
@@ -246,7 +251,7 @@ class Transcript:
         text = self.secrets.mask(_as_json(shown))
         truncated = len(text) > LONGEST_MESSAGE
         if truncated:
-            text = dumps(_shortened(orjson.loads(text))).decode()
+            text = dumps(shortened(orjson.loads(text))).decode()
         title = self.secrets.mask(storable(call["title"]))
         self.feed.put(line.changed(title, tool_call=text, truncated=truncated))
 
@@ -290,7 +295,7 @@ class Transcript:
             self.commands = commands
 
 
-def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
+def merge_call(call: dict[str, Any], update: dict[str, Any]) -> None:
     """Lay the parts that an update carries over what is known of the call."""
     for key, its_type in (("title", str), ("kind", str), ("status", str), ("locations", list)):
         if isinstance(update.get(key), its_type):
@@ -327,11 +332,11 @@ def _merge(call: dict[str, Any], update: dict[str, Any]) -> None:
         call.setdefault(key, default)
 
 
-def _shortened(value: Any, limit: int = 20_000) -> Any:
+def shortened(value: Any, limit: int = 20_000) -> Any:
     if isinstance(value, str):
         return value if len(value) <= limit else value[:limit] + "…"
     if isinstance(value, list):
-        return [_shortened(each, limit) for each in value[:100]]
+        return [shortened(each, limit) for each in value[:100]]
     if isinstance(value, dict):
-        return {key: _shortened(each, limit) for key, each in list(value.items())[:100]}
+        return {key: shortened(each, limit) for key, each in list(value.items())[:100]}
     return value

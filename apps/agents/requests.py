@@ -1,0 +1,128 @@
+"""Requests that wait for a person (X3): how they close, and what their answers mean for a turn.
+
+A request is open only under a live session; whatever ends the waiting closes it in the same transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.agents.events import RequestChanged
+from apps.agents.models import AgentRequest, AgentSession
+from apps.events import bus
+
+Kind = AgentRequest.Kind
+PLAN_REMEMBERED = 20_000
+SHOWN = 2_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an agent asks, fit to be stored and shown.
+
+    `fingerprint` is the same for the same question of an agent that was started anew.
+    """
+
+    kind: str
+    title: str
+    fingerprint: str
+    body: dict[str, Any] = field(default_factory=dict)
+    options: list[dict[str, str]] = field(default_factory=list)
+
+
+def fingerprint(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
+
+
+def open_of(session: AgentSession) -> QuerySet[AgentRequest]:
+    """Oldest first."""
+    return AgentRequest.objects.filter(session=session, state=AgentRequest.State.OPEN).order_by(
+        "id"
+    )
+
+
+def close_open(session: AgentSession, state: AgentRequest.State) -> None:
+    """`cancelled` when people ended the waiting, `withdrawn` when the agent did."""
+    for request in open_of(session).select_related("answered_by"):
+        request.session = session
+        request.state = state
+        request.save(update_fields=["state"])
+        bus.publish(RequestChanged(project_id=session.project_id, request=request))
+
+
+def waiting_for(request: AgentRequest) -> dict[str, str]:
+    from apps.common.ids import public_id
+
+    return {"kind": request.kind, "requestId": public_id("request", request.pk)}
+
+
+def refused_plan(turn_id: int | None) -> AgentRequest | None:
+    """The turn's last plan, if it was refused."""
+    if turn_id is None:
+        return None
+    last = (
+        AgentRequest.objects.filter(
+            turn_id=turn_id, kind=Kind.PLAN, state=AgentRequest.State.ANSWERED
+        )
+        .order_by("-id")
+        .first()
+    )
+    return last if last is not None and not (last.answer or {}).get("granted") else None
+
+
+def decisions(turn_id: int) -> list[AgentRequest]:
+    """What an agent that is started anew in this turn must be told; marks what the telling delivers.
+
+    A permission is delivered only when the agent asks for the same thing again.
+    """
+    answered = list(
+        AgentRequest.objects.filter(turn_id=turn_id, state=AgentRequest.State.ANSWERED).order_by(
+            "id"
+        )
+    )
+    told = [each for each in answered if each.kind != Kind.PERMISSION or each.delivered_at is None]
+    fresh = [each.pk for each in told if each.kind != Kind.PERMISSION]
+    AgentRequest.objects.filter(pk__in=fresh, delivered_at=None).update(delivered_at=timezone.now())
+    return told
+
+
+def as_text(request: AgentRequest) -> str:
+    """The decision in words, for the agent."""
+    answer = request.answer or {}
+    granted = bool(answer.get("granted"))
+    if request.kind == Kind.PLAN:
+        plan = str(request.body.get("plan") or "")[:PLAN_REMEMBERED]
+        verdict = (
+            "Your plan was approved; you are no longer in plan mode. Carry it out."
+            if granted
+            else f"Your plan was not approved. {answer.get('text') or ''}".rstrip()
+        )
+        return f"{verdict}\n\nThe plan:\n\n{plan}" if plan else verdict
+    if request.kind == Kind.PERMISSION:
+        call = request.body.get("toolCall") or {}
+        what = json.dumps(call.get("input"), ensure_ascii=False)[:SHOWN]
+        if granted:
+            return (
+                f"You had asked to do “{request.title}” ({what}). It was granted, but not done yet:"
+                " do it now, in the very same way."
+            )
+        return f"You had asked to do “{request.title}” ({what}). It was refused: do not do it."
+    if answer.get("declined"):
+        return f"Your question “{request.title}” was not answered. Decide for yourself."
+    said = "; ".join(
+        f"{name}: {value}" for name, value in named(request, answer.get("answers") or {}).items()
+    )
+    return f"You had asked “{request.title}”. The answer: {said}"
+
+
+def named(request: AgentRequest, answers: dict[str, Any]) -> dict[str, Any]:
+    """The answers by the titles of their questions."""
+    titles = {each["id"]: each["title"] for each in request.body.get("questions") or []}
+    return {titles.get(key, key): value for key, value in answers.items()}

@@ -1,0 +1,124 @@
+"""What a worker writes when its agent asks people something and waits.
+
+Each function is one transaction that names its fence; a stale owner gets `NotOurs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import timezone
+
+from apps.agents import attempts, requests, sessions, turns
+from apps.agents.events import RequestChanged
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession
+from apps.events import bus
+from apps.runs.kinds import Claim
+from apps.runs.models import State
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A request that waits for a person (`request_id`), or one that was decided already (`answer`)."""
+
+    request_id: int | None = None
+    answer: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class News:
+    """What people did since the worker looked last: answers by request, and a turn to end at once."""
+
+    answers: dict[int, dict[str, Any]]
+    send_now: bool
+
+
+@bus.atomically
+def ask(claim: Claim, turn_id: int | None, asked: requests.Asked) -> Opened | None:
+    """Put it to the people, and wait; None when the session is being stopped.
+
+    An agent that was started anew and asks again for a permission that was decided meanwhile gets that
+    decision, once.
+    """
+    session = attempts.locked(claim)
+    if session.cancel_requested or session.state not in (State.RUNNING, State.WAITING):
+        return None
+    if asked.kind == AgentRequest.Kind.PERMISSION:
+        decided = (
+            AgentRequest.objects.filter(
+                session=session,
+                turn_id=turn_id or 0,
+                kind=asked.kind,
+                fingerprint=asked.fingerprint,
+                state=AgentRequest.State.ANSWERED,
+                delivered_at=None,
+            )
+            .order_by("id")
+            .first()
+        )
+        if decided is not None:
+            decided.delivered_at = timezone.now()
+            decided.save(update_fields=["delivered_at"])
+            return Opened(answer=decided.answer)
+    request = AgentRequest.objects.create(
+        session=session,
+        turn_id=turn_id,
+        kind=asked.kind,
+        title=asked.title,
+        fingerprint=asked.fingerprint,
+        body=asked.body,
+        options=asked.options,
+    )
+    turns.add_message(session, AgentMessage.Role.SYSTEM, "request", asked.title, turn_id=turn_id)
+    if session.state != State.WAITING:
+        session.state = State.WAITING
+        session.waiting_for = requests.waiting_for(request)
+        session.waiting_since = timezone.now()
+        session.save()
+    bus.publish(RequestChanged(project_id=session.project_id, request=request))
+    sessions.changed(session, noted=True)
+    return Opened(request_id=request.pk)
+
+
+@bus.atomically
+def news(claim: Claim, waiting: list[int]) -> News:
+    """The answers among the requests that a process waits for, marked as delivered.
+
+    Marked before the reply leaves, like a prompt: what a crash swallows in between is told in the prompt
+    that takes the turn up again.
+    """
+    session = turns.owned(claim)
+    answered = AgentRequest.objects.filter(
+        pk__in=waiting, state=AgentRequest.State.ANSWERED, delivered_at=None
+    )
+    answers = {row.pk: row.answer or {} for row in answered}
+    if answers:
+        AgentRequest.objects.filter(pk__in=answers).update(delivered_at=timezone.now())
+    following = AgentMessage.objects.filter(session=session, queue=AgentMessage.Queue.NEXT)
+    return News(answers, following.exists())
+
+
+@bus.atomically
+def park(claim: Claim) -> bool:
+    """Whether the process may go: the session still waits. An answer from now on starts it anew."""
+    session = turns.owned(claim)
+    return session.state == State.WAITING and not session.cancel_requested
+
+
+def with_news(worker_id: str) -> set[int]:
+    """Sessions of the worker that should look: a message is to be sent at once, or an answer is there."""
+    following = AgentMessage.objects.filter(
+        session__worker_id=worker_id, queue=AgentMessage.Queue.NEXT
+    ).values_list("session_id", flat=True)
+    answered = AgentRequest.objects.filter(
+        session__worker_id=worker_id, state=AgentRequest.State.ANSWERED, delivered_at=None
+    ).values_list("session_id", flat=True)
+    return {*following, *answered}
+
+
+def still_asks(claim: Claim) -> bool:
+    """Whether something is open under the session: its process died while it waited."""
+    return AgentSession.objects.filter(
+        pk=claim.run_id, fence=claim.fence, state=State.WAITING, cancel_requested=False
+    ).exists()
