@@ -41,8 +41,8 @@ def presets() -> str:
     for name, extra in variants.items():
         command = extra.pop("command", FAKE_AGENT) + extra.pop("options", [])
         lines += [f"[{name}]", f'name = "{name.title()}"', f"command = {json.dumps(command)}"]
+        extra.setdefault("modes", '{ ask = "ask", plan = "plan" }')
         lines += ["needs_credential = false", *(f"{key} = {value}" for key, value in extra.items())]
-        lines += ['modes = { ask = "ask", plan = "plan" }']
     return "\n".join(lines) + "\n"
 
 

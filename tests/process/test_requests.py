@@ -22,7 +22,9 @@ def open_request(board: Board, card: Card, *, timeout: float = 15.0) -> Any:
         if found:
             return found[0]
         time.sleep(0.05)
-    raise AssertionError(f"nothing was asked: {board.session(card)} {board.log(3000)}")
+    raise AssertionError(
+        f"nothing was asked: {board.get(card)} {board.session(card)} {board.log(3000)}"
+    )
 
 
 def answer(board: Board, card: Card, request: Any, **body: Any) -> Any:
