@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connections
 from setproctitle import setproctitle
 
+from apps.common.postgresql import limit_waits
 from apps.operations.preflight import bind, require_git, require_secret
 from apps.operations.serving import announce, database
 from kanban_agents.servers import RUNNERS, tune
@@ -33,6 +34,7 @@ def run_web(listener: socket.socket, report: int | None) -> None:
     from kanban_agents.asgi import application
 
     setproctitle("kanban-agents: web")
+    limit_waits()
     tune(web=True)
     RUNNERS[settings.ASGI_SERVER](application, listener, report)
 
@@ -45,6 +47,7 @@ def run_worker(report: int | None, *, beat: bool) -> None:
     from apps.operations.serving import worker
 
     setproctitle("kanban-agents: worker")
+    limit_waits()
     worker.preload()
     tune(web=False)
     worker.run(report, queues=queues(), beat=beat)
