@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +12,6 @@ from tests.process.provider import Provider, store_key
 from tests.process.test_requests import answer, open_request, worker_down
 
 SCRIPTS = [
-    {
-        "prompt": "Your plan was approved",
-        "steps": [
-            {"say": [{"do": "write_file", "path": "planned.txt", "content": "as planned\n"}]},
-            {"say": [{"text": "Carried out."}]},
-        ],
-    },
     {
         "prompt": "\\[run\\]",
         "steps": [
@@ -115,15 +108,18 @@ def test_a_plan_may_be_approved_with_every_change_to_be_asked_for(board: Board, 
     assert not (board.worktree(card) / "planned.txt").exists()
 
 
-def test_a_plan_that_was_approved_while_no_worker_lived_is_carried_out(
-    board: Board, key: str
+def test_a_plan_that_was_approved_while_no_worker_lived_ends_plan_mode_and_is_told(
+    board: Board, key: str, provider: Provider
 ) -> None:
     card = board.work(make_project(board, key, "plan"), "[plan]")
     request = open_request(board, card)
     with worker_down(board):
         answer(board, card, request, optionId="exit-plan-unattended")
     board.finish(card, timeout=40)
-    assert (board.worktree(card) / "planned.txt").read_text() == "as planned\n"
+    asked = json.dumps(provider.requests())
+    assert "Your plan was approved; you are no longer in plan mode." in asked
+    # The script wants to hand over its plan once more, for which there is no tool outside of plan mode.
+    assert "no tool for action exit_plan" in board.texts(card)[-1]
 
 
 def test_a_question_survives_its_worker(board: Board, key: str) -> None:
