@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -108,16 +107,14 @@ def test_a_plan_may_be_approved_with_every_change_to_be_asked_for(board: Board, 
     assert not (board.worktree(card) / "planned.txt").exists()
 
 
-def test_a_plan_that_was_approved_while_no_worker_lived_ends_plan_mode_and_is_told(
-    board: Board, key: str, provider: Provider
+def test_a_plan_that_was_approved_while_no_worker_lived_ends_plan_mode(
+    board: Board, key: str
 ) -> None:
     card = board.work(make_project(board, key, "plan"), "[plan]")
     request = open_request(board, card)
     with worker_down(board):
         answer(board, card, request, optionId="exit-plan-unattended")
     board.finish(card, timeout=40)
-    asked = json.dumps(provider.requests())
-    assert "Your plan was approved; you are no longer in plan mode." in asked
     # The script wants to hand over its plan once more, for which there is no tool outside of plan mode.
     assert "no tool for action exit_plan" in board.texts(card)[-1]
 

@@ -223,6 +223,8 @@ def test_a_parked_agent_needs_no_process_and_goes_on_with_the_answer(tmp_path: P
             body = {"optionId": option} if option else {"text": text}
             answer(board, card, request, **body)
             session = board.wait_status(card, end)
+            if option == "start":
+                assert "Your plan was approved" in board.prompts(card)[1]
             if end == "waiting":
                 assert session["waitingFor"] == {"kind": "message"}
                 board.api.post(f"{card.url}/agent/message", {"content": "[say go on]"})
