@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.serializers import (
     AnswerInput,
     MessageInput,
+    SessionShape,
     message_shape,
     request_shape,
     session_shape,
@@ -58,9 +60,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         session = selectors.current_session(self.card().pk)
         if session is None:
             return Response(None)
-        shape = session_shape(session)
-        if session.state == State.QUEUED and not leases.any_alive(within_s=leases.DEAD_AFTER_S):
-            shape["queueReason"] = "no_worker"
+        [shape] = _shapes([session])
         return Response({**shape, "queuePosition": selectors.queue_position(session)})
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
@@ -69,7 +69,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
 
     @from_database
     def sessions(self, request: Request, **kwargs: Any) -> Response:
-        return Response([session_shape(each) for each in selectors.sessions_of(self.card().pk)])
+        return Response(_shapes(selectors.sessions_of(self.card().pk)))
 
     def message(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MessageInput, request.data)
@@ -125,8 +125,19 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
 
     @from_database
     def active(self, request: Request, **kwargs: Any) -> Response:
-        rows = selectors.active_agents(self.project.pk)
-        return Response([{**session_shape(row), "cardTitle": row.card.title} for row in rows])
+        rows = list(selectors.active_agents(self.project.pk))
+        shapes = zip(_shapes(rows), rows, strict=True)
+        return Response([{**shape, "cardTitle": row.card.title} for shape, row in shapes])
+
+
+def _shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
+    """Whoever waits for a worker while there is none says that, whatever else it waits for."""
+    shapes = [session_shape(row) for row in rows]
+    waiting = [shape for shape in shapes if shape["status"] in (State.QUEUED, State.INTERRUPTED)]
+    if waiting and not leases.any_alive(within_s=leases.DEAD_AFTER_S):
+        for shape in waiting:
+            shape["queueReason"] = "no_worker"
+    return shapes
 
 
 class MessagesQuery:

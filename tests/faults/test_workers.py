@@ -1,0 +1,189 @@
+"""Several workers of one host, none at all, and hosts that are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+
+import psutil
+import pytest
+
+from tests.faults.conftest import Ground
+from tests.faults.crew import Crew, crew_in
+from tests.faults.redis import Redis
+from tests.process.board import Board, Card
+from tests.process.server import until
+
+DEAD_AFTER_S = 15.0
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crew]:
+    if request.param == "postgres":
+        environment = request.getfixturevalue("servers").environment
+        with crew_in(tmp_path / "crew", **environment) as running:
+            yield running
+        return
+    redis = Redis(tmp_path / "redis")
+    redis.start()
+    try:
+        with crew_in(tmp_path / "crew", KANBAN_REDIS_URL=redis.url) as running:
+            yield running
+    finally:
+        redis.kill()
+
+
+def alive(board: Board, card: Card) -> list[psutil.Process]:
+    """The card's agents, without what they have started: each leads a group of its own."""
+    found = []
+    for each in board.agents():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(each.pid) == each.pid and each.cwd() == str(board.worktree(card)):
+                found.append(each)
+    return found
+
+
+def test_a_frozen_workers_session_goes_on_in_another_and_the_thawed_one_writes_nothing(
+    crew: Crew,
+) -> None:
+    work = "[resumable] [say one] [grandchild ticks] [lines 5/s for 90 s] [say end]"
+    card = crew.work(crew.make_project(), work)
+    crew.wait_said(card, "line 3")
+    first = crew.workers[0]
+    before = alive(crew, card)
+    assert len(before) == 1
+    first.send_signal(SIGSTOP)
+    frozen_at = time.monotonic()
+    crew.add_worker()
+    started_at = time.monotonic()
+    taken_at = 0.0
+    while time.monotonic() - frozen_at < 60:
+        agents = alive(crew, card)
+        assert len(agents) <= 1
+        if not taken_at and agents and agents[0].pid != before[0].pid:
+            taken_at = time.monotonic()
+        time.sleep(0.1)
+    # Not in the new worker's first 15 s, by its own clock; then within the 30 s that are promised.
+    assert DEAD_AFTER_S < taken_at - started_at < 35
+    first.send_signal(SIGCONT)
+    thawed_at = time.monotonic()
+    while time.monotonic() - thawed_at < 5:
+        assert len(alive(crew, card)) == 1
+        time.sleep(0.1)
+    second = alive(crew, card)[0].pid
+    session = crew.session(card)["sessionId"]
+    assert crew.session(card)["status"] == "running"
+    crew.finish(card, timeout=120)
+    assert second not in (each.pid for each in before)
+    assert not crew.notes("overlaps")
+    assert len(crew.prompts(card)) == 2
+    crew.assert_gapless(card)
+    assert crew.texts(card)[-1] == "end"
+    with crew.watch() as watch:
+        last = watch.subscribe(projectId=card.project.id, since=0)["data"]["seq"]
+        watch.wait(lambda frame: frame.get("seq") == last, what="the last event")
+        told = [
+            frame["data"]["status"]
+            for frame in watch.frames
+            if frame["type"] == "agent.status" and frame["data"]["sessionId"] == session
+        ]
+    assert [each for each in told if each in ("completed", "failed", "cancelled")] == ["completed"]
+    # The thawed worker signs on again and works.
+    crew.workers[1].terminate()
+    crew.workers[1].wait(15)
+    crew.finish(crew.work(card.project, "[say hi]"), timeout=30)
+
+
+def test_without_a_worker_cards_are_queued_and_say_so_and_health_is_503(crew: Crew) -> None:
+    project = crew.make_project()
+    crew.workers[0].kill()
+    crew.workers[0].wait()
+    card = crew.work(project, "[say hi]")
+    until(lambda: crew.health()[0] == 503, timeout=DEAD_AFTER_S + 10, what="503", every=0.2)
+    assert "workers" in crew.health()[1]
+    assert crew.session(card)["status"] == "queued"
+    assert crew.session(card)["queueReason"] == "no_worker"
+    listed = crew.api.get(f"/projects/{project.id}/active-agents")
+    assert [each["queueReason"] for each in listed] == ["no_worker"]
+    crew.add_worker()
+    crew.finish(card, timeout=40)
+    assert crew.health()[0] == 200
+
+
+def test_sessions_of_a_host_without_workers_fail_and_say_what_to_do(ground: Ground) -> None:
+    with ground.board(KANBAN_HOST_GONE_AFTER="4") as board:
+        project = board.make_project()
+        card = board.work(project, "[say one] [sleep 60]")
+        waits = board.work(board.make_project(), "[say two] [sleep 60]")
+        board.wait_said(card, "one")
+        board.wait_said(waits, "two")
+        board.kill("supervisor")
+        board.wait_gone(timeout=5)
+        # Another host from now on, on the same database.
+        (board.data / "host_id").write_text("h0123456789abcdef")
+        began = time.monotonic()
+        board.start()
+        for each in (card, waits):
+            session = board.wait_status(each, "failed", timeout=40)
+            assert session["error"]["code"] == "host_gone"
+            assert "Start its worker" in session["error"]["message"]
+            board.assert_gapless(each)
+        assert time.monotonic() - began > 4
+        assert board.get(card)["agentStatus"] == "failed"
+        # The card is free: a new session takes this host.
+        board.move(card, "Backlog")
+        board.move(card)
+        until(lambda: len(board.prompts(card)) == 2, timeout=30, what="the new session")
+
+
+def test_a_frozen_worker_is_replaced_and_its_session_goes_on(ground: Ground) -> None:
+    with ground.board() as board:
+        card = board.work(
+            board.make_project(), "[resumable] [say one] [lines 5/s for 50 s] [say end]"
+        )
+        board.wait_said(card, "line 3")
+        old = board.kill("worker", SIGSTOP)
+        took = until(
+            lambda: board.pid("worker") not in (0, old), timeout=45, what="a new worker", every=0.2
+        )
+        assert took < 35
+        board.finish(card, timeout=90)
+        board.assert_gapless(card)
+        assert not board.notes("overlaps")
+
+
+@pytest.mark.parametrize("role", ["worker", "supervisor"])
+def test_a_killed_agents_detached_grandchild_writes_nothing_two_seconds_later(
+    ground: Ground, role: str
+) -> None:
+    with ground.board() as board:
+        card = board.work(board.make_project(), "[grandchild ticks] [say one] [sleep 60]")
+        board.wait_said(card, "one")
+        ticks = board.worktree(card) / "ticks"
+        until(lambda: ticks.stat().st_size > 5, what="the grandchild's writing")
+        grandchild = next(each for each in board.agents() if each.ppid() == 1)
+        agent = alive(board, card)[0]
+        killed_at = time.monotonic()
+        board.kill(role)
+        gone = until(_gone(grandchild, agent), timeout=10, what="the grandchild's end", every=0.01)
+        print(f"gone after {gone:.2f} s")
+        if role == "supervisor":
+            assert gone < 2
+            time.sleep(max(0.0, killed_at + 2 - time.monotonic()))
+            size = ticks.stat().st_size
+            time.sleep(0.5)
+            assert ticks.stat().st_size == size
+            board.start()
+        until(lambda: len(board.prompts(card)) == 2, timeout=40, what="the session's going on")
+        board.api.post(f"{card.url}/agent/cancel")
+        board.wait_status(card, "cancelled")
+
+
+def _gone(*processes: psutil.Process) -> Callable[[], bool]:
+    return lambda: (
+        not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+    )
