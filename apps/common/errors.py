@@ -108,6 +108,15 @@ def _sentence(detail: Any) -> str:
     return str(detail)
 
 
+_DISK_FULL = "53100"
+
+
+def _outage(error: Exception) -> str:
+    if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL or "disk is full" in str(error):
+        return "The server's disk is full. Make room there, then try again."
+    return "The database can't be reached or is busy. Try again shortly."
+
+
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, DomainError):
         response = Response(error_body(exc.code, exc.message, exc.details), status=exc.status)
@@ -130,12 +139,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         return response
     if isinstance(exc, OperationalError | InterfaceError):
         logger.error("database unavailable: %s", exc)
-        return Response(
-            error_body(
-                "unavailable", "The database can't be reached or is busy. Try again shortly."
-            ),
-            status=503,
-        )
+        return Response(error_body("unavailable", _outage(exc)), status=503)
     if isinstance(exc, DatabaseError):
         logger.exception("database refused a statement")
     else:

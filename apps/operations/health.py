@@ -9,20 +9,27 @@ import redis
 from django.conf import settings
 from django.db import Error
 
+from apps.host.disk import free_bytes
 from apps.runs.leases import DEAD_AFTER_S, any_alive
 
 _REDIS_ANSWERS_WITHIN_S = 0.5
+_FULL_BYTES = 16 << 20
 _started = time.monotonic()
 
 
 def failing() -> list[str]:
-    """Which of `database`, `redis` and `workers` are down; workers get their time to start first."""
+    """Which of `database`, `disk`, `redis` and `workers` are down; workers get their time to start first.
+
+    `disk`: it is full. One that is only nearly full keeps new agents waiting, which `doctor` and cards say.
+    """
     down: list[str] = []
     try:
         alive = any_alive(DEAD_AFTER_S)
     except Error:
         down.append("database")
         alive = True
+    if free_bytes(settings.DATA_DIR) < _FULL_BYTES:
+        down.append("disk")
     if not _redis_answers():
         down.append("redis")
     if not alive and time.monotonic() - _started >= DEAD_AFTER_S:

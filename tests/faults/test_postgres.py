@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,10 +16,11 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import Servers
+from tests.faults.findings import failing, run_doctor
 from tests.faults.rounds import share
 from tests.process.board import Board, Card, Project, board_in
 from tests.process.client import Client
-from tests.process.server import ROOT, until
+from tests.process.server import until
 
 AGENTS = 6
 JOB = "[say one] [lines 20/s for 4 s] [tool append log.txt done] [say end]"
@@ -115,27 +113,6 @@ def assert_done_once(board: Board, card: Card) -> None:
     assert (board.worktree(card) / "log.txt").read_text() == "done\n"
 
 
-def failing(board: Board) -> list[str]:
-    """What `/api/health` says is down."""
-    status, text = board.health()
-    if status == 200:
-        return []
-    assert status == 503, (status, text)
-    found: list[str] = json.loads(text)["error"]["details"]["failing"]
-    return found
-
-
-def doctor(board: Board) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), "doctor"],
-        cwd=ROOT,
-        env=board.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 @contextlib.contextmanager
 def under_load(board: Board) -> Iterator[None]:
     """Agents and people at work; afterwards every run is complete, and no process but agents has ended."""
@@ -176,7 +153,7 @@ def test_while_postgres_is_down_health_and_doctor_say_so_and_everything_goes_on_
         time.sleep(1)
         servers.postgres.stop()
         until(lambda: failing(board) == ["database"], timeout=10, what="the bad news")
-        said = doctor(board)
+        said = run_doctor(board)
         assert said.returncode == 1
         assert "database" in said.stdout
         assert "start it" in said.stdout

@@ -7,10 +7,13 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from tests.faults.conftest import Ground
+from tests.faults.conftest import Ground, Servers
+from tests.faults.findings import failing, run_doctor
 from tests.faults.rounds import share
-from tests.process.board import Board, Card
+from tests.process.board import Board, Card, board_in
+from tests.process.server import until
 from tests.process.watch import Frame, Watch
 
 
@@ -39,7 +42,11 @@ def assert_events_gapless(board: Board, watch: Watch, card: Card) -> None:
     last = board.assert_gapless(card)[-1]["index"]
     watch.status(session, "completed")
     watch.wait(
-        lambda frame: frame["type"] == "agent.message" and frame["data"]["index"] == last,
+        lambda frame: (
+            frame["type"] == "agent.message"
+            and frame["data"]["sessionId"] == session
+            and frame["data"]["index"] == last
+        ),
         what="the last message",
     )
     seqs = watch.seqs()
@@ -66,7 +73,7 @@ def created(wanted: str) -> Callable[[Frame], bool]:
     return lambda frame: frame["type"] == "card.created" and frame["data"]["id"] == wanted
 
 
-def create_and_hear(board: Board, ground: Ground, rounds: int) -> tuple[list[float], list[float]]:
+def create_and_hear(board: Board, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds that creating a card took, and from the answer to its event at a socket."""
     project = board.make_project()
     times, delays = [], []
@@ -85,3 +92,71 @@ def create_and_hear(board: Board, ground: Ground, rounds: int) -> tuple[list[flo
 
 def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
+
+
+FROZEN = share(200, least=30)
+
+
+def test_a_frozen_redis_neither_holds_up_a_request_nor_its_event(ground: Ground) -> None:
+    with ground.board() as board:
+        usual, _ = create_and_hear(board, FROZEN)
+        redis = ground.redis(board)
+        redis.freeze()
+        try:
+            times, delays = create_and_hear(board, FROZEN)
+        finally:
+            redis.thaw()
+        print(f"create p99 {1000 * p99(times):.0f} ms ({1000 * p99(usual):.0f} ms before)")
+        print(f"event at most {max(delays):.2f} s after")
+        assert p99(times) < max(0.05, 2 * p99(usual))
+        assert max(delays) < 1.5
+
+
+def test_without_redis_events_and_messages_come_by_the_rows(ground: Ground) -> None:
+    with ground.board() as board:
+        project = board.make_project()
+        redis = ground.redis(board)
+        redis.freeze()
+        try:
+            with board.watch(project) as watch:
+                card = board.work(project, "[say one] [lines 20/s for 3 s] [say end]")
+                watch.subscribe(sessionId=board.session(card)["sessionId"])
+                board.finish(card, timeout=30)
+                assert_events_gapless(board, watch, card)
+            assert failing(board) == ["redis"]
+        finally:
+            redis.thaw()
+
+
+def test_a_redis_that_dies_again_and_again_harms_no_job(ground: Ground) -> None:
+    with ground.board(KANBAN_MAX_AGENTS="3") as board:
+        project = board.make_project()
+        redis = ground.redis(board)
+        pids = {role: board.pid(role) for role in ("web", "worker")}
+        with (
+            board.watch(project) as watch,
+            again_and_again(redis.restart, every=0.7) as restarted,
+        ):
+            for _ in range(share(20, least=3)):
+                card = board.work(project, "[say one] [lines 20/s for 1.5 s] [say end]")
+                watch.subscribe(sessionId=board.session(card)["sessionId"])
+                board.finish(card, timeout=30)
+                assert_events_gapless(board, watch, card)
+        assert len(restarted) >= 3
+        assert {role: board.pid(role) for role in pids} == pids
+
+
+def test_an_external_redis_that_is_gone_is_named_and_missed_by_nobody(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with board_in(tmp_path / "board", **servers.environment) as board:
+        servers.redis.kill()
+        times, delays = create_and_hear(board, share(200))
+        assert max(delays) < 1.5
+        assert p99(times) < 0.25
+        assert failing(board) == ["redis"]
+        doctor = run_doctor(board)
+        assert doctor.returncode == 1
+        assert f"127.0.0.1:{servers.redis.port} can't be used" in doctor.stdout
+        servers.redis.start()
+        until(lambda: not failing(board), what="health")

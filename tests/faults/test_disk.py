@@ -1,0 +1,101 @@
+"""A disk that is nearly full, and one that is: nothing starts, nothing is dropped, all goes on with room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import disk
+from tests.faults.disk import SmallDisk, small_disk
+from tests.faults.findings import failing, run_doctor
+from tests.faults.rounds import share
+from tests.process.board import Board, presets
+from tests.process.server import until
+
+AGENTS = 4
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    """On SQLite: there the disk and the database are one."""
+    if reason := disk.why_not():
+        pytest.skip(reason)
+    board = Board(tmp_path / "board", KANBAN_MAX_AGENTS=str(AGENTS))
+    with small_disk(board.data):
+        (board.data / "presets.toml").write_text(presets())
+        try:
+            board.start()
+            board.setup()
+            yield board
+        finally:
+            board.stop()
+
+
+@pytest.fixture
+def space(board: Board) -> SmallDisk:
+    return SmallDisk(board.data)
+
+
+def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
+    board: Board, space: SmallDisk
+) -> None:
+    project = board.make_project()
+    pids = {role: board.pid(role) for role in ("web", "worker", "redis")}
+    rounds = share(10)
+    seconds = 12 * rounds
+    cards = [board.work(project, f"[lines 50/s for {seconds} s] [say end]") for _ in range(AGENTS)]
+    for card in cards:
+        board.wait_said(card, "line 20")
+    made: list[str] = []
+    for _ in range(rounds):
+        space.fill()
+        until(lambda: refused(board, project.id, made), timeout=30, what="a refusal")
+        until(lambda: "disk" in failing(board), what="the bad news")
+        said = run_doctor(board)
+        assert said.returncode == 1
+        assert "0 MB free" in said.stdout
+        time.sleep(8)
+        space.make_room()
+        until(lambda: not failing(board), timeout=20, what="health")
+    for card in cards:
+        board.finish(card, timeout=60)
+        messages = board.assert_gapless(card)
+        titles = [each["content"] for each in messages if each["type"] == "tool_call"]
+        assert titles == [f"line {number}" for number in range(50 * seconds)]
+        assert len(board.prompts(card)) == 1
+    cards_now = {each["id"] for each in board.api.get(f"/projects/{project.id}/cards?limit=9999")}
+    assert set(made) <= cards_now
+    assert {role: board.pid(role) for role in pids} == pids
+
+
+def refused(board: Board, project_id: str, made: list[str]) -> bool:
+    """SQLite goes on for a while in the pages that it has."""
+    body = {"projectId": project_id, "title": "Load", "prompt": "x" * 50_000}
+    status, answer = board.api.ask("POST", "/cards", body)
+    if status == 201:
+        made.append(answer["data"]["id"])
+        return False
+    assert status == 503, (status, answer)
+    assert "disk is full" in answer["error"]["message"]
+    return True
+
+
+def test_nothing_is_claimed_with_less_than_a_gigabyte_and_the_card_says_why(
+    board: Board, space: SmallDisk
+) -> None:
+    project = board.make_project()
+    running = board.work(project, "[say one] [lines 20/s for 4 s] [say end]")
+    board.wait_said(running, "one")
+    space.leave(1 << 29)
+    waiting = board.work(project, "[say here]")
+    until(lambda: board.session(waiting)["queueReason"] == "disk_low", what="a reason")
+    board.finish(running)
+    time.sleep(3)
+    assert board.session(waiting)["status"] == "queued"
+    assert "MB free" in run_doctor(board).stdout
+    assert failing(board) == []
+    space.make_room()
+    board.finish(waiting)
