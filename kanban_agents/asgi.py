@@ -8,18 +8,17 @@ from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
-# Git, providers and waiting: what may take over a second must not hold up what takes a millisecond.
+# Git and providers: what may take over a second must not hold up what takes a millisecond.
 _SLOW = re.compile(
     r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?)(?:/|$)"
 )
-_WAITING = re.compile(rb"(?:^|&)wait=")
 _UPLOAD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$")
 # A file of 25 MB and the multipart around it.
 LARGEST_UPLOAD = 26_500_000
 
 
-def is_slow(path: str, query: bytes) -> bool:
-    return bool(_SLOW.match(path) or _WAITING.search(query))
+def is_slow(path: str) -> bool:
+    return bool(_SLOW.match(path))
 
 
 def _assemble() -> Any:
@@ -34,6 +33,7 @@ def _assemble() -> Any:
     from apps.common.edge import Edge, Reach
     from apps.common.kept import DatabaseVersion, KeptAnswers
     from apps.common.pools import Application, Receive, Scope, Send, ThreadPool
+    from apps.integrations.waiting import Waiting
     from apps.realtime.consumers import SocketConsumer
 
     handler = WSGIHandler()
@@ -41,11 +41,11 @@ def _assemble() -> Any:
     slow = ThreadPool(handler, threads=16, limit=16, per_caller=4)
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
-        pool = slow if is_slow(scope["path"], scope["query_string"]) else quick
+        pool = slow if is_slow(scope["path"]) else quick
         await pool(scope, receive, send)
 
     edge = Edge(
-        http=http,
+        http=Waiting(http),
         websocket=cast(Application, SocketConsumer.as_asgi()),
         reach=Reach.of(
             host=settings.HOST,

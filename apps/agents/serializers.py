@@ -19,7 +19,11 @@ MESSAGE_LIMIT = 100_000
 
 
 def iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return None if moment is None else _utc(moment)
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class ErrorShape(TypedDict):
@@ -121,22 +125,19 @@ def message_frame(row: AgentMessage) -> str:
 
 def line_frame(run_id: int, message_id: int, index: int, rev: int, line: Line) -> str:
     """The same frame as `message_frame`, from a line that was just stored."""
-    shape = {
-        "id": public_id("message", message_id),
-        "sessionId": public_id("session", run_id),
-        "index": index,
-        "rev": rev,
-        "role": line.role,
-        "type": line.type,
-        "content": line.content,
-        "toolCall": orjson.Fragment(line.tool_call) if line.tool_call else None,
-        "partial": line.partial,
-        "truncated": line.truncated,
-        "queued": False,
-        "dropped": False,
-        "createdAt": iso(line.created_at),
-    }
-    return f'{{"type":"agent.message","data":{dumps(shape).decode()}}}'
+    session = public_id("session", run_id)
+    return (
+        f'{{"type":"agent.message","data":{{"id":"{public_id("message", message_id)}"'
+        f',"sessionId":"{session}","index":{index},"rev":{rev},"role":"{line.role}"'
+        f',"type":"{line.type}","content":{dumps(line.content).decode()}'
+        f',"toolCall":{line.tool_call or "null"},"partial":{_truth(line.partial)}'
+        f',"truncated":{_truth(line.truncated)},"queued":false,"dropped":false'
+        f',"createdAt":"{_utc(line.created_at)}"}}}}'
+    )
+
+
+def _truth(value: bool) -> str:  # noqa: FBT001 - written into JSON
+    return "true" if value else "false"
 
 
 class MessageInput(serializers.Serializer):

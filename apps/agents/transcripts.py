@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.db.models import Max, Q
 
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
+
+PAGE = 200
 
 
 def session_position(session_id: int) -> tuple[int, int, int] | None:
@@ -30,18 +34,34 @@ def messages_after_rev(session_id: int, rev: int, limit: int = 2_000) -> list[tu
     return [(row.rev, message_frame(row)) for row in rows.order_by("rev")[:limit]]
 
 
-def messages_for_subscription(
-    session_id: int, after: int | None, after_rev: int | None
-) -> list[tuple[int, str]]:
-    """What a new subscriber is sent first.
+@dataclass(frozen=True)
+class Part:
+    """What a new subscriber is sent first, as it stood at `rev`.
 
-    With `after` alone: messages up to it that the last turn may have changed, then everything after it.
-    With `after_rev`: what changed since. With neither: everything.
+    Everything, or with `after` what comes behind that index, and of what comes before it the messages of the
+    last turn, which may have changed it.
     """
-    if after_rev is not None:
-        return messages_after_rev(session_id, after_rev, limit=100_000)
-    rows = AgentMessage.objects.filter(session_id=session_id, index__isnull=False)
+
+    session_id: int
+    rev: int
+    after: int | None
+    last_turn: int | None
+
+
+def part(session_id: int, after: int | None, rev: int) -> Part:
+    last_turn: int | None = None
     if after is not None:
         last_turn = Turn.objects.filter(session_id=session_id).aggregate(last=Max("id"))["last"]
-        rows = rows.filter(Q(index__gt=after) | Q(turn_id=last_turn, turn_id__isnull=False))
-    return [(row.rev, message_frame(row)) for row in rows.order_by("index")]
+    return Part(session_id, rev, after, last_turn)
+
+
+def page(part: Part, last: int) -> list[tuple[int, str]]:
+    """(index, frame) behind the index `last`, in their order; fewer than `PAGE` are the last ones."""
+    rows = AgentMessage.objects.filter(
+        session_id=part.session_id, index__gt=last, rev__lte=part.rev
+    )
+    if part.after is not None:
+        rows = rows.filter(
+            Q(index__gt=part.after) | Q(turn_id=part.last_turn, turn_id__isnull=False)
+        )
+    return [(row.index or 0, message_frame(row)) for row in rows.order_by("index")[:PAGE]]

@@ -16,6 +16,10 @@ def card_of(project_id: int, card_id: int) -> Card | None:
     return fetch(Card, card_id, project_id=project_id)
 
 
+def project_of(card_id: int) -> int | None:
+    return Card.objects.filter(pk=card_id).values_list("project_id", flat=True).first()
+
+
 def column_of(project_id: int, column_id: int) -> Column | None:
     return fetch(Column, column_id, project_id=project_id)
 

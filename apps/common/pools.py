@@ -71,7 +71,7 @@ class ThreadPool:
         if self._busy >= self._limit:
             await refuse(send, 503, "busy", "The server is busy. Try again in a moment.")
             return
-        caller = _caller(scope) if self._per_caller else b""
+        caller = caller_of(scope) if self._per_caller else b""
         if self._per_caller and self._callers[caller] >= self._per_caller:
             await refuse(
                 send,
@@ -177,7 +177,8 @@ async def refuse(
     await send({"type": "http.response.body", "body": body})
 
 
-def _caller(scope: Scope) -> bytes:
+def caller_of(scope: Scope) -> bytes:
+    """Whom limits count: the credentials as they were sent, else the address."""
     for name, value in scope["headers"]:
         if name == b"authorization":
             return bytes(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from django.conf import settings
@@ -22,13 +21,10 @@ from apps.common.envelope import dumps
 from apps.common.ids import public_id
 from apps.common.kept import from_database
 from apps.common.serializers import checked
-from apps.events import bus
-from apps.integrations.serializers import LONGEST_WAIT_S, CreateFlatCardInput, StatusQuery
+from apps.integrations.serializers import CreateFlatCardInput, StatusQuery
 from apps.projects import conditional
 from apps.projects.memberships import Membership, membership, membership_by_card
 from apps.projects.scoping import nothing_here
-
-POLL_S = 0.25
 
 
 class CardsView(APIView):
@@ -68,43 +64,11 @@ class CardView(APIView):
 
 
 class CardStatusView(APIView):
-    def get(self, request: Request, card_id: int) -> HttpResponse:
-        """With `?wait=` (seconds, at most 60) answers when the status differs from `known`, or at the end.
-
-        `known` is by default the status now. Waiting holds one of the threads for slow work and looks at
-        the project's version four times a second (one indexed row each), at the card only when it changed.
-        """
-        query = checked(StatusQuery, request.query_params.dict())
-        waiting = min(query["wait"], LONGEST_WAIT_S)
-        if not waiting:
-            return self._now(request, card_id)
-        user = caller(request)
-        found, detail = _wait(user, *_reach(user, card_id), query.get("known"), waiting)
-        return _status_response(request, found, detail)
-
     @from_database
-    def _now(self, request: Request, card_id: int) -> HttpResponse:
+    def get(self, request: Request, card_id: int) -> HttpResponse:
+        """The status as it stands; `waiting` asks for it until it differs, or until the time is over."""
+        checked(StatusQuery, request.query_params.dict())
         return _status_response(request, *_reach(caller(request), card_id))
-
-
-def _wait(
-    user: User, found: Membership, detail: CardDetailRow, known: str | None, seconds: int
-) -> tuple[Membership, CardDetailRow]:
-    card_id = detail.row.id
-    if known is None:
-        known = _said(detail)
-    until = time.monotonic() + seconds
-    while _said(detail) == known and time.monotonic() < until:
-        time.sleep(POLL_S)
-        if bus.position(found.project.pk) != found.at:
-            # Asked anew, access too: it may have been taken away meanwhile.
-            found, detail = _reach(user, card_id)
-    return found, detail
-
-
-def _said(detail: CardDetailRow) -> str:
-    """What `known` is compared with; an absent status is the empty text."""
-    return detail.row.agent_status or ""
 
 
 def _status_response(request: Request, found: Membership, detail: CardDetailRow) -> HttpResponse:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
+from apps.agents import transcripts as agents
+from apps.agents.transcripts import Part
 from apps.events.bus import Position
 from apps.realtime import frames, reads
 from apps.realtime.access import Caller, Reach, identify
@@ -47,7 +49,7 @@ class Connection:
 
     async def authenticate(self, token: str | None) -> bool:
         """Whether the token is good; if not, the socket is closed with 4001."""
-        self.caller = await self.hub.replay.read(identify, token, self._headers)
+        self.caller = await self.hub.door.read(identify, token, self._headers)
         if self.caller is None:
             self.close(UNAUTHENTICATED)
         return self.caller is not None
@@ -119,7 +121,7 @@ class Connection:
         if following is not None:
             if following.task is not None:
                 following.task.cancel()
-            self.hub.drop(following.stream, self)
+            self.hub.drop(following.stream, self.outbox)
 
     def _follow_nothing(self) -> None:
         for topic in list(self._following):
@@ -154,7 +156,7 @@ class Connection:
         reach = Reach(self.caller.user_id, stream.topic.id)
         follower = following.follower
         while True:
-            opening = await self.hub.replay.read(reads.open_project, reach, request.since)
+            opening = await self.hub.door.read(reads.open_project, reach, request.since)
             if opening is None:
                 return False
             position = opening.position
@@ -178,12 +180,8 @@ class Connection:
     ) -> bool:
         assert self.caller is not None
         follower = following.follower
-        opening = await self.hub.replay.read(
-            reads.open_session,
-            self.caller.user_id,
-            stream.topic.id,
-            request.after,
-            request.after_rev,
+        opening = await self.hub.door.read(
+            reads.open_session, self.caller.user_id, stream.topic.id, request.after
         )
         if opening is None:
             return False
@@ -192,14 +190,25 @@ class Connection:
         follower.opened = True
         follower.mark = opening.rev
         self.say(frames.session_frame("subscribed", stream.topic.id, opening.index, opening.rev))
-        follower.seen = {rev for rev, _ in opening.messages if rev > opening.rev}
-        turn = stream.turn
-        for _, text in opening.messages:
-            await self.outbox.room()
-            if stream.turn != turn:
-                break
-            self.say(text)
+        if request.after_rev is not None:
+            follower.mark = request.after_rev
+        else:
+            await self._send_transcript(stream, opening.part)
         return True
+
+    async def _send_transcript(self, stream: SessionStream, part: Part) -> None:
+        """Page by page as the client takes them; what changes meanwhile comes after it."""
+        turn, last = stream.turn, -1
+        while True:
+            page = await self.hub.replay.read(agents.page, part, last)
+            for index, text in page:
+                await self.outbox.room()
+                if stream.turn != turn or self.outbox.closed:
+                    return
+                self.say(text)
+                last = index
+            if len(page) < agents.PAGE:
+                return
 
     async def _catch_up(self, stream: AnyStream, follower: Follower) -> None:
         """Send what is stored until nothing is left that the stream has passed on, then go live."""

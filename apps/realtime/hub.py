@@ -11,41 +11,52 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import AsyncIterator, Callable
 from weakref import WeakKeyDictionary
 
 from apps.accounts.authentication import forget_all
 from apps.agents import transcripts as agents
 from apps.events import replay
+from apps.events.bus import position as position_of
 from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
 from apps.realtime import reads
+from apps.realtime.bell import ABOUT_ACCESS, Bell
 from apps.realtime.connection import UNAUTHENTICATED, Connection
 from apps.realtime.frames import Project, Session, Topic
 from apps.realtime.news import listen
 from apps.realtime.outbox import Frame
 from apps.realtime.rows import RowThread
-from apps.realtime.streams import LONGEST_GAP, AnyStream, ProjectStream, SessionStream, marks
+from apps.realtime.streams import (
+    LONGEST_GAP,
+    AnyStream,
+    Ear,
+    Follower,
+    ProjectStream,
+    SessionStream,
+    marks,
+)
 
 logger = logging.getLogger(__name__)
 
 # A little under a second, so that "within a second" holds with the query and its news.
 LOOK_EVERY_S = 0.8
 _LOOK_PAUSE_S = 0.05
-# Events after which somebody may see less than before.
-_ABOUT_ACCESS = ('{"type":"member.', '{"type":"project.')
 _REVOKED = '{"type":"revoked"'
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
 class Hub:
-    """Lives from the first socket to the last, in one event loop; nothing here is called from others."""
+    """Lives from the first socket or bell to the last, in one event loop; nothing is called from others."""
 
     def __init__(self) -> None:
         self.connections: set[Connection] = set()
         self.projects: dict[int, ProjectStream] = {}
         self.sessions: dict[int, SessionStream] = {}
-        # A long replay must not hold up the watch.
+        self.bells: set[Bell] = set()
+        # A long replay must hold up neither the watch nor whoever knocks.
         self.watch = RowThread("hub-watch")
+        self.door = RowThread("hub-door")
         self.replay = RowThread("hub-replay")
         self._wake = asyncio.Event()
         self._filling: set[asyncio.Task[None]] = set()
@@ -61,16 +72,43 @@ class Hub:
 
     def leave(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        if not self.connections:
+        if not self.connections and not self.bells:
             self._end()
+
+    @contextlib.asynccontextmanager
+    async def bell(self, about: str, find: Callable[[], int | None]) -> AsyncIterator[Bell]:
+        """Rings at the events of a project that mention `about`, and when access may have changed.
+
+        What happens once this has begun is heard. `find` reads which project; without one it never rings.
+        May raise what the database says.
+        """
+        bell = Bell(about)
+        self.bells.add(bell)
+        stream: AnyStream | None = None
+        try:
+            project_id = await self.door.read(find)
+            if project_id is not None:
+                stream = self.stream(Project(project_id))
+                follower = stream.followers[bell] = Follower(bell)
+                follower.opened = follower.live = True
+                position = await self.door.read(position_of, project_id)
+                if position is not None and isinstance(stream, ProjectStream):
+                    stream.start(position)
+            yield bell
+        finally:
+            if stream is not None:
+                self.drop(stream, bell)
+            self.bells.discard(bell)
+            if not self.connections and not self.bells:
+                self._end()
 
     def stream(self, topic: Topic) -> AnyStream:
         if isinstance(topic, Project):
             return self.projects.setdefault(topic.id, ProjectStream(topic.id))
         return self.sessions.setdefault(topic.id, SessionStream(topic.id))
 
-    def drop(self, stream: AnyStream, connection: Connection) -> None:
-        stream.followers.pop(connection.outbox, None)
+    def drop(self, stream: AnyStream, ear: Ear) -> None:
+        stream.followers.pop(ear, None)
         if not stream.followers:
             if isinstance(stream, ProjectStream):
                 self.projects.pop(stream.topic.id, None)
@@ -80,8 +118,8 @@ class Hub:
     def _end(self) -> None:
         for task in [*self._tasks, *self._filling]:
             task.cancel()
-        self.watch.close()
-        self.replay.close()
+        for thread in (self.watch, self.door, self.replay):
+            thread.close()
         loop = asyncio.get_running_loop()
         if _hubs.get(loop) is self:
             del _hubs[loop]
@@ -112,7 +150,7 @@ class Hub:
             return
         stream.news(int(seq), text)
         self._fill(stream)
-        if text.startswith(_ABOUT_ACCESS):
+        if text.startswith(ABOUT_ACCESS):
             self.look_soon()
 
     def _hear_sessions(self, head: str, body: str) -> None:
@@ -177,7 +215,7 @@ class Hub:
             if connection.caller is not None:
                 asked.callers.add(connection.caller)
                 asked.reaches |= set(connection.reaches().values())
-        if not asked.callers:
+        if not (projects or sessions or asked.callers):
             return
         found = await self.watch.read(reads.look, asked)
         for project_id, mark in projects.items():

@@ -54,20 +54,17 @@ def open_project(reach: Reach, since: Position | int | None) -> ProjectOpening |
 
 @dataclass(frozen=True)
 class SessionOpening:
-    """`rev` was read before `messages`: some of those may be later."""
+    """Where the session stands, and the part of it as it stood then that the client lacks."""
 
     project_id: int
     index: int
     rev: int
-    messages: list[tuple[int, str]]
+    part: agents.Part
 
 
-def open_session(
-    user_id: int, session_id: int, after: int | None, after_rev: int | None
-) -> SessionOpening | None:
+def open_session(user_id: int, session_id: int, after: int | None) -> SessionOpening | None:
     found = agents.session_position(session_id)
     if found is None or not within_reach({Reach(user_id, found[0])}):
         return None
     project_id, index, rev = found
-    messages = agents.messages_for_subscription(session_id, after, after_rev)
-    return SessionOpening(project_id, index, rev, messages)
+    return SessionOpening(project_id, index, rev, agents.part(session_id, after, rev))

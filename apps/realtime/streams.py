@@ -8,13 +8,14 @@ from then on it gets what the stream gets.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from apps.agents import transcripts as agents
 from apps.events import replay
 from apps.events.bus import Position
 from apps.realtime import frames
 from apps.realtime.frames import Project, Session, Topic
-from apps.realtime.outbox import Frame, Outbox
+from apps.realtime.outbox import Frame
 
 # Small enough to fit into an outbox that has room.
 BATCH = 400
@@ -22,27 +23,28 @@ BATCH = 400
 LONGEST_GAP = replay.LONGEST_REPLAY
 
 
+class Ear(Protocol):
+    """Whom frames are put to: a socket's outbox, or a bell."""
+
+    def put(self, frame: Frame) -> None: ...
+
+
 class Follower:
-    """`mark` is the last number it was sent; `seen` are later ones that it has already.
+    """`mark` is the last number it was sent.
 
     It is `opened` once it was told where it begins; nothing is sent before that.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
+    def __init__(self, ear: Ear) -> None:
+        self.ear = ear
         self.mark = 0
-        self.seen: set[int] = set()
         self.opened = False
         self.live = False
 
     def offer(self, number: int, frame: Frame) -> None:
-        if number <= self.mark:
-            return
-        self.mark = number
-        if number in self.seen:
-            self.seen.discard(number)
-        else:
-            self.outbox.put(frame)
+        if number > self.mark:
+            self.mark = number
+            self.ear.put(frame)
 
 
 class Stream:
@@ -56,7 +58,7 @@ class Stream:
     def __init__(self) -> None:
         self.mark: int | None = None
         self.known = 0
-        self.followers: dict[Outbox, Follower] = {}
+        self.followers: dict[Ear, Follower] = {}
         self.turn = 0
         self.filling = False
 
@@ -83,7 +85,7 @@ class Stream:
         frame = Frame(text)
         for follower in list(self.followers.values()):
             if follower.live:
-                follower.outbox.put(frame)
+                follower.ear.put(frame)
 
     def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
         """Rows read after the mark as it was, when at least `asked` existed."""
@@ -100,8 +102,7 @@ class Stream:
         for follower in list(self.followers.values()):
             if follower.opened:
                 follower.mark = mark
-                follower.seen.clear()
-                follower.outbox.put(frame)
+                follower.ear.put(frame)
 
 
 class ProjectStream(Stream):
@@ -153,7 +154,7 @@ class ProjectStream(Stream):
         else:
             position = Position(self.epoch, asked)
             follower.mark = asked
-            follower.outbox.put(Frame(frames.project_frame("resync", self.topic.id, position)))
+            follower.ear.put(Frame(frames.project_frame("resync", self.topic.id, position)))
 
 
 class SessionStream(Stream):

@@ -41,6 +41,7 @@ def store(cursor: Any, table: Table, feeds: Sequence[Feed]) -> list[Stored]:
 
     A feed that isn't in the answer has lost its run to another owner.
     """
+    sqlite = connection.vendor == "sqlite"
     numbers = _number(cursor, table, feeds)
     given: list[tuple[Feed, int, list[Line]]] = []
     inserts: list[tuple[Any, ...]] = []
@@ -57,7 +58,7 @@ def store(cursor: Any, table: Table, feeds: Sequence[Feed]) -> list[Stored]:
             if line.ordinal in feed.stored:
                 updates.append(_update_row(feed, line, rev))
             else:
-                inserts.append(_insert_row(feed, line, index, rev))
+                inserts.append(_insert_row(feed, line, index, rev, as_text=sqlite))
                 places.append((feed, line.ordinal, index))
                 index += 1
             rev += 1
@@ -82,7 +83,9 @@ def _stored(table: Table, feed: Feed, first: int, lines: list[Line]) -> Stored:
     return feed, first, first + len(lines) - 1, frames
 
 
-def _insert_row(feed: Feed, line: Line, index: int, rev: int) -> tuple[Any, ...]:
+def _insert_row(feed: Feed, line: Line, index: int, rev: int, *, as_text: bool) -> tuple[Any, ...]:
+    # As Django's adapter for SQLite writes it, in a tenth of the time.
+    created_at = str(line.created_at.replace(tzinfo=None)) if as_text else line.created_at
     return (
         feed.run_id,
         index,
@@ -96,7 +99,7 @@ def _insert_row(feed: Feed, line: Line, index: int, rev: int) -> tuple[Any, ...]
         feed.fence,
         line.ordinal,
         line.turn_id,
-        connection.ops.adapt_datetimefield_value(line.created_at),
+        created_at,
     )
 
 

@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 from django.db import OperationalError, connection
@@ -16,8 +18,10 @@ from django.db.models import F
 from apps.accounts.models import User
 from apps.agents.models import AgentMessage, AgentSession
 from apps.agents.runtime.lines import AgentLines
+from apps.agents.serializers import message_frame
 from apps.boards.models import Board, Column
 from apps.cards.models import Card
+from apps.events import telling
 from apps.projects.models import Project
 from apps.runs import sink as sink_module
 from apps.runs import storing
@@ -245,6 +249,27 @@ async def test_nothing_is_stored_again_before_it_is_known_what_is_there(
     say(feed, "once")
     await feed.flushed()
     assert [(row.index, row.content) for row in await stored(session)] == [(0, "once")]
+
+
+async def test_what_is_told_of_a_line_is_what_is_read_of_its_row(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        telling, "tell_sessions", lambda news: told.extend(f for *_, each in news for f in each)
+    )
+    feed = feed_of(sink, session)
+    say(feed, 'plain "quoted" \u2028 \U0001f600 \\ \n')
+    whole = datetime(2026, 11, 27, 3, 4, 5, tzinfo=UTC)
+    call = '{"id": "1", "title": "ü"}'
+    ordinal = feed.new_ordinal()
+    feed.put(Line(ordinal, "tool", "tool_call", "ü", call, partial=True, created_at=whole))
+    await feed.flushed()
+    rows = await stored(session)
+    assert rows[1].created_at == whole
+    assert [orjson.loads(frame) for frame in told] == [
+        orjson.loads(message_frame(row)) for row in rows
+    ]
 
 
 async def test_an_error_of_our_own_ends_the_worker_instead_of_the_thread(

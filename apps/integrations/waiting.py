@@ -1,0 +1,183 @@
+"""`?wait=`: answering later, without a thread or a connection to the database held meanwhile.
+
+What is asked of Django is the answer as it stands, by the caller's own request: so that nobody waits for what
+he may not see, and an access that is taken away ends the wait. In between a bell of the hub is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs
+
+from django.db import DatabaseError, InterfaceError
+
+from apps.cards.selectors import project_of
+from apps.common.ids import parse_id, public_id
+from apps.common.pools import (
+    UNDER_WAY,
+    Application,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    caller_of,
+    refuse,
+)
+from apps.integrations.serializers import LONGEST_WAIT_S
+from apps.realtime.hub import current_hub
+
+MOST_WAITING = 500
+MOST_PER_CALLER = 4
+# A busy card must not make each of its events a request.
+_PAUSE_S = 0.05
+_STATUS = re.compile(r"^/api/cards/((?:card_)?[0-9]{1,18})/status$")
+
+
+class Waiting:
+    """An ASGI application around another, which answers at once whatever is asked of it."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._waiting = 0
+        self._callers: Counter[bytes] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _STATUS.match(scope["path"])
+        seconds, known = _asked(scope["query_string"])
+        if path is None or not seconds or scope["method"] != "GET":
+            await self._application(scope, receive, send)
+            return
+        caller = caller_of(scope)
+        if self._callers[caller] >= MOST_PER_CALLER:
+            await refuse(
+                send,
+                429,
+                "rate_limited",
+                f"You have {MOST_PER_CALLER} waiting requests under way. Wait for one of them.",
+            )
+            return
+        if self._waiting >= MOST_WAITING:
+            await refuse(send, 503, "busy", "Too many are waiting here. Try again in a moment.")
+            return
+        self._waiting += 1
+        self._callers[caller] += 1
+        try:
+            await self._wait(scope, receive, send, parse_id("card", path[1]), seconds, known)
+        finally:
+            self._waiting -= 1
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
+
+    async def _wait(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        card_id: int,
+        seconds: float,
+        known: str | None,
+    ) -> None:
+        until = time.monotonic() + seconds
+        async with _departure(receive) as gone, _bell(card_id) as rung:
+            while True:
+                rung.clear()
+                answer = await self._ask(scope)
+                status = _agent_status(answer)
+                known = status if known is None else known
+                if status is None or status != known or time.monotonic() >= until:
+                    break
+                if not await _first(gone, rung, until - time.monotonic()):
+                    return
+                await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))
+            if _has_condition(scope):
+                answer = await self._ask(scope, conditional=True)
+        for message in answer:
+            await send(message)
+
+    async def _ask(self, scope: Scope, *, conditional: bool = False) -> list[Message]:
+        asked = dict(scope)
+        # It is no answer to keep: whoever asks again wants to wait again.
+        asked.pop(UNDER_WAY, None)
+        if not conditional:
+            asked["headers"] = [each for each in scope["headers"] if each[0] != b"if-none-match"]
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self._application(asked, receive, send)
+        return sent
+
+
+def _asked(query: bytes) -> tuple[float, str | None]:
+    """Seconds to wait, 0 for none or nonsense, which the view refuses; and the status that is known."""
+    if b"wait" not in query:
+        return 0, None
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    wait = values.get("wait", [""])[-1].strip()
+    known = values.get("known")
+    seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else 0
+    return min(seconds, LONGEST_WAIT_S), known[-1].strip() if known else None
+
+
+def _has_condition(scope: Scope) -> bool:
+    return any(name == b"if-none-match" for name, _ in scope["headers"])
+
+
+def _agent_status(answer: list[Message]) -> str | None:
+    """What it says, with the empty text for no status; None when it is no answer to wait on."""
+    if not answer or answer[0].get("status") != 200:
+        return None
+    body: Any = json.loads(b"".join(message.get("body", b"") for message in answer))
+    return body["data"]["agentStatus"] or ""
+
+
+@contextlib.asynccontextmanager
+async def _bell(card_id: int) -> AsyncIterator[asyncio.Event]:
+    """Set when the card may have changed."""
+    async with contextlib.AsyncExitStack() as stack:
+        rung = asyncio.Event()
+        # Without a database the answer that is asked for next says so.
+        with contextlib.suppress(DatabaseError, InterfaceError):
+            ringing = current_hub().bell(public_id("card", card_id), lambda: project_of(card_id))
+            rung = (await stack.enter_async_context(ringing)).rung
+        yield rung
+
+
+@contextlib.asynccontextmanager
+async def _departure(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that ends when the client goes away."""
+
+    async def departed() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.create_task(departed())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _first(gone: asyncio.Task[None], rung: asyncio.Event, seconds: float) -> bool:
+    """Wait for the bell or the time; False when the client has gone."""
+    ringing = asyncio.create_task(rung.wait())
+    try:
+        await asyncio.wait(
+            {gone, ringing}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        ringing.cancel()
+    return not gone.done()
