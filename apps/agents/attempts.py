@@ -130,9 +130,7 @@ class AgentKind:
         return {pk: (fence, cancel) for pk, fence, cancel in rows}
 
     def news(self, worker_id: str) -> set[int]:
-        from apps.agents import waiting
-
-        return waiting.with_news(worker_id)
+        return requests.with_news(worker_id)
 
     @bus.atomically
     def take_over(self, run_id: int, *, dead: str, worker_id: str, at: datetime) -> Claim | None:

@@ -14,7 +14,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.agents.events import RequestChanged
-from apps.agents.models import AgentRequest, AgentSession
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession
+from apps.common.ids import public_id
 from apps.events import bus
 
 Kind = AgentRequest.Kind
@@ -58,8 +59,6 @@ def close_open(session: AgentSession, state: AgentRequest.State) -> None:
 
 
 def waiting_for(request: AgentRequest) -> dict[str, str]:
-    from apps.common.ids import public_id
-
     return {"kind": request.kind, "requestId": public_id("request", request.pk)}
 
 
@@ -126,3 +125,14 @@ def named(request: AgentRequest, answers: dict[str, Any]) -> dict[str, Any]:
     """The answers by the titles of their questions."""
     titles = {each["id"]: each["title"] for each in request.body.get("questions") or []}
     return {titles.get(key, key): value for key, value in answers.items()}
+
+
+def with_news(worker_id: str) -> set[int]:
+    """Sessions of the worker that should look: a message is to be sent at once, or an answer is there."""
+    following = AgentMessage.objects.filter(
+        session__worker_id=worker_id, queue=AgentMessage.Queue.NEXT
+    ).values_list("session_id", flat=True)
+    answered = AgentRequest.objects.filter(
+        session__worker_id=worker_id, state=AgentRequest.State.ANSWERED, delivered_at=None
+    ).values_list("session_id", flat=True)
+    return {*following, *answered}

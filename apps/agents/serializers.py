@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import orjson
 from rest_framework.serializers import DictField
 
+from apps.agents import wording
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.common import serializers
 from apps.common.envelope import dumps
@@ -44,6 +45,7 @@ class SessionShape(TypedDict):
     endedAt: str | None
     createdAt: str | None
     error: ErrorShape | None
+    statusText: str | None
     queueReason: str | None
     cancelRequested: bool
     inputTokens: int
@@ -69,6 +71,7 @@ def session_shape(session: AgentSession) -> SessionShape:
         "endedAt": iso(session.ended_at),
         "createdAt": iso(session.created_at),
         "error": error,
+        "statusText": wording.sentence(session),
         "queueReason": session.queue_reason,
         "cancelRequested": session.cancel_requested,
         "inputTokens": session.input_tokens,

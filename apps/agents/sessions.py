@@ -6,6 +6,8 @@ at most one session that is live and not asked to cancel; a partial unique index
 
 from __future__ import annotations
 
+import logging
+
 from django.db.models import F, Max
 from django.utils import timezone
 
@@ -16,8 +18,11 @@ from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
 from apps.common.errors import Conflict, NotFound
+from apps.common.ids import public_id
 from apps.events import bus, telling
 from apps.runs.models import FINAL, LIVE, State
+
+logger = logging.getLogger(__name__)
 
 QUEUE = "agents"
 Queue = AgentMessage.Queue
@@ -40,6 +45,14 @@ def changed(
 
     `noted` marks the card as worth reading: an agent finished, failed or asked.
     """
+    why = session.error_code or session.queue_reason
+    logger.info(
+        "%s of %s is %s%s",
+        public_id("session", session.pk),
+        public_id("card", session.card_id),
+        "being stopped" if session.cancel_requested else session.state,
+        f" ({why})" if why else "",
+    )
     newest = AgentSession.objects.filter(card_id=session.card_id).aggregate(n=Max("id"))["n"]
     bus.publish(AgentStatus(project_id=session.project_id, session=session))
     if newest == session.pk:

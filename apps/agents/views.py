@@ -132,12 +132,12 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
 
 def _shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
     """Whoever waits for a worker while there is none says that, whatever else it waits for."""
-    shapes = [session_shape(row) for row in rows]
-    waiting = [shape for shape in shapes if shape["status"] in (State.QUEUED, State.INTERRUPTED)]
+    rows = list(rows)
+    waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
     if waiting and not leases.any_alive(within_s=leases.DEAD_AFTER_S):
-        for shape in waiting:
-            shape["queueReason"] = "no_worker"
-    return shapes
+        for row in waiting:
+            row.queue_reason = "no_worker"
+    return [session_shape(row) for row in rows]
 
 
 class MessagesQuery:

@@ -106,17 +106,6 @@ def park(claim: Claim) -> bool:
     return session.state == State.WAITING and not session.cancel_requested
 
 
-def with_news(worker_id: str) -> set[int]:
-    """Sessions of the worker that should look: a message is to be sent at once, or an answer is there."""
-    following = AgentMessage.objects.filter(
-        session__worker_id=worker_id, queue=AgentMessage.Queue.NEXT
-    ).values_list("session_id", flat=True)
-    answered = AgentRequest.objects.filter(
-        session__worker_id=worker_id, state=AgentRequest.State.ANSWERED, delivered_at=None
-    ).values_list("session_id", flat=True)
-    return {*following, *answered}
-
-
 def still_asks(claim: Claim) -> bool:
     """Whether something is open under the session: its process died while it waited."""
     return AgentSession.objects.filter(

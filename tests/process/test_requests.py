@@ -56,6 +56,7 @@ def test_an_agent_waits_for_leave_and_goes_on_with_it(board: Board, asking: Proj
     assert [each["optionId"] for each in request["options"]] == ["yes", "no"]
     session = board.wait_status(card, "waiting")
     assert session["waitingFor"] == {"kind": "permission", "requestId": request["id"]}
+    assert "waits for somebody's leave" in session["statusText"]
 
     answered = answer(board, card, request, optionId="yes")
     assert (answered["state"], answered["answer"]["granted"]) == ("answered", True)

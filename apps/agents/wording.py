@@ -1,0 +1,50 @@
+"""What a session's state means to a person: what happened, and what will happen next, in one sentence."""
+
+from __future__ import annotations
+
+from apps.agents.models import AgentSession
+from apps.runs.models import State
+
+_QUEUED = {
+    "max_agents": "Waits for a place: as many agents work on this host as are allowed.",
+    "project_limit": "Waits for a place: as many agents work in this project as it allows.",
+    "wip_limit": "Waits for a place in its column, whose limit of work in progress is reached.",
+    "previous_agent": "Starts as soon as the processes of the card's previous agent are gone.",
+    "path_in_use": "Starts when the agent that works in the same directory has ended.",
+    "disk_low": "Nothing is started while the data directory has less than 1 GB free; make room, and it"
+    " starts by itself.",
+    "no_worker": "No worker is running; it starts when one does (see manage.py doctor).",
+    "resuming_one_by_one": "The worker died twice in a short time, so interrupted work is taken up one by"
+    " one; this is in line.",
+}
+_WAITING = {
+    "plan": "The agent has a plan and waits for somebody to approve it or to say what to change.",
+    "permission": "The agent waits for somebody's leave to use a tool.",
+    "question": "The agent waits for somebody's answer to a question.",
+    "message": "Its plan was not approved; it waits for a message that says how to go on.",
+}
+
+
+def sentence(session: AgentSession) -> str | None:
+    """None where the state says it all."""
+    if session.error_code:
+        return session.error_message
+    if session.cancel_requested:
+        return "Is being stopped; its processes are gone within seconds."
+    reason = _QUEUED.get(session.queue_reason or "")
+    if session.state == State.QUEUED:
+        return reason or "Starts within seconds."
+    if session.state == State.INTERRUPTED:
+        return reason or (
+            "The worker that ran it has gone; the work is taken up by itself, within half a minute."
+        )
+    if session.state == State.WAITING:
+        return _waiting(session)
+    return None
+
+
+def _waiting(session: AgentSession) -> str | None:
+    reason = session.waiting_for or {}
+    if reason.get("kind") == "limit":
+        return f"The provider's rate or usage limit is reached; it goes on by itself at {reason['until']}."
+    return _WAITING.get(str(reason.get("kind")))
