@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from apps.accounts import tokens
 from apps.accounts.models import Role, User
 from apps.common.errors import Forbidden
+from apps.common.fetching import fetch
 from apps.common.kept import Version, version_of
 from apps.configuration.store import AUTH_ENABLED
 
@@ -109,9 +110,7 @@ def _signed(token: str) -> Identity | None:
     claims = tokens.read(token)
     if claims is None:
         return None
-    user = User.objects.filter(
-        pk=claims.user_id, token_version=claims.token_version, is_active=True
-    ).first()
+    user = fetch(User, claims.user_id, token_version=claims.token_version, is_active=True)
     return None if user is None else Identity(user, claims.expires_at)
 
 

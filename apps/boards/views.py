@@ -18,11 +18,11 @@ from apps.boards.serializers import (
 )
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
+from apps.common.fetching import fetch
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects import conditional
-from apps.projects.fetching import fetch
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
 
 

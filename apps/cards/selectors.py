@@ -8,7 +8,7 @@ from django.db.models import Count
 from apps.boards.models import Board, Column, ColumnType
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
-from apps.projects.fetching import fetch
+from apps.common.fetching import fetch
 from apps.runs.models import LIVE
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from django.db import connection
 
 from apps.configuration.models import Setting
 
@@ -16,8 +19,14 @@ class Declared(Generic[T]):
     default: T
 
     def get(self) -> T:
-        row = Setting.objects.filter(pk=self.name).first()
-        return self.default if row is None else row.value
+        # Written out: with SQLite's version one of them is read by every request that follows a change.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT value FROM configuration_setting WHERE name = %s", [self.name])
+            row = cursor.fetchone()
+        if row is None:
+            return self.default
+        value: T = json.loads(row[0])
+        return value
 
     def set(self, value: T) -> None:
         Setting.objects.update_or_create(pk=self.name, defaults={"value": value})
