@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.accounts import authentication
 from apps.accounts.models import User
 from apps.cards import bodies, services
 from apps.projects.models import Project
@@ -45,6 +46,12 @@ LISTS = {
     "/api/cards/{card}": 3,
     "/api/cards/{card}/status": 2,
 }
+
+
+@pytest.fixture(autouse=True)
+def _callers_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as a test takes: on a busy machine 20 rows are made in more than a second."""
+    monkeypatch.setattr(authentication, "REMEMBER_S", 600.0)
 
 
 @pytest.mark.parametrize("path", LISTS)
