@@ -147,14 +147,16 @@ class AgentKind:
             return None
         session.fence += 1
         session.worker_id = worker_id
-        if session.state in (State.STARTING, State.RUNNING):
+        under_way = session.state in (State.STARTING, State.RUNNING)
+        if under_way:
             session.state = State.INTERRUPTED
             session.queued_at = timezone.now()
             recovery.count_death(session, at)
         # Under the new fence the dead worker's sink, should it come back, changes none of them any more.
         recovery.close_calls(session)
         session.save()
-        sessions.changed(session)
+        if under_way:
+            sessions.changed(session)
         return Claim(self.name, session.pk, session.fence, session.host_id or "", worker_id)
 
     def died_before(self, host_id: str, at: datetime) -> bool:

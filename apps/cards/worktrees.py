@@ -108,7 +108,8 @@ def _prepare_locked(
         info = git.inspect(repository)
         row = _insert_row(card, host_id, project.base_branch or info.head_branch)
     path = Path(row.path)
-    Worktree.objects.filter(pk=row.pk).update(session_wire_id=run)
+    # Where it is used it is: its host may have gone, and its directory may be shared.
+    Worktree.objects.filter(pk=row.pk).update(session_wire_id=run, host_id=host_id)
     if row.state == Worktree.State.READY and worktrees.valid(path, repository):
         worktrees.clear_stale_locks(path)
         return Place(path)

@@ -62,6 +62,7 @@ class Loop:
         self.disk_pool = ThreadPoolExecutor(4, thread_name_prefix="disk")
         # Of their own too: a checkout may take minutes, and so may a process that can't be ended.
         self.sweep_pool = ThreadPoolExecutor(4, thread_name_prefix="sweep")
+        self.beaten_at = time.monotonic()
         self.letting_go: dict[tuple[str, int], asyncio.Task[None]] = {}
         self.told_stuck: set[tuple[str, int, int]] = set()
 
@@ -154,6 +155,7 @@ class Loop:
             if not alive:
                 # Somebody took us for dead: our runs have other fences, and _flags will find that out.
                 await self.database(self._sign_on_again, self.beat_pool)
+            self.beaten_at = time.monotonic()
             await asyncio.sleep(leases.BEAT_EVERY_S)
 
     def _sign_on_again(self) -> None:
@@ -252,6 +254,9 @@ class Loop:
         await self.database(lambda: kind.say(claim, text))
 
     async def _claim(self) -> None:
+        if time.monotonic() - self.beaten_at >= leases.DEAD_AFTER_S:
+            # Others may have taken this worker for dead; what it claims under that name, they would take.
+            return
         closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
         for kind in kinds():
             while not self.stopping.is_set():
@@ -337,9 +342,12 @@ class Loop:
             return
         for host in await self.database(lambda: self.observer.gone_hosts(hosts)):
             logger.error("no worker of host %s is left; its runs end", host)
+            left: set[str] = set()
             for kind in kinds():
                 await self.database(lambda kind=kind, host=host: kind.abandon(host))  # type: ignore[misc]
-            await self.database(lambda host=host: self.observer.forget_host(host))  # type: ignore[misc]
+                left |= await self.database(kind.hosts)
+            if host not in left:
+                await self.database(lambda host=host: self.observer.forget_host(host))  # type: ignore[misc]
 
     def _dead(self) -> list[str]:
         """Dead workers of this host, and names that own something but have no row (any more)."""

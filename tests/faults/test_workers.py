@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGSTOP
 import psutil
 import pytest
 
-from tests.faults.conftest import Ground
+from tests.faults.conftest import Ground, Servers
 from tests.faults.crew import Crew, crew_in
 from tests.faults.redis import Redis
 from tests.process.board import Board, Card
@@ -114,6 +114,31 @@ def test_without_a_worker_cards_are_queued_and_say_so_and_health_is_503(crew: Cr
     assert crew.health()[0] == 200
 
 
+def test_an_outage_of_the_database_makes_no_worker_seem_dead(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with crew_in(tmp_path / "crew", **servers.environment) as crew:
+        crew.add_worker()
+        project = crew.make_project()
+        cards = [crew.work(project, "[say one] [lines 2/s for 70 s] [say end]") for _ in range(2)]
+        for card in cards:
+            crew.wait_said(card, "line 1")
+        before = {card.id: [each.pid for each in alive(crew, card)] for card in cards}
+        servers.postgres.freeze()
+        time.sleep(30)
+        servers.postgres.thaw()
+        # Whoever looked at once would see beats that stood still for twice as long as they may.
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            assert {card.id: [each.pid for each in alive(crew, card)] for card in cards} == before
+            time.sleep(0.5)
+        for card in cards:
+            crew.finish(card, timeout=90)
+            assert len(crew.prompts(card)) == 1
+            crew.assert_gapless(card)
+            assert crew.texts(card)[-1] == "end"
+
+
 def test_sessions_of_a_host_without_workers_fail_and_say_what_to_do(ground: Ground) -> None:
     with ground.board(KANBAN_HOST_GONE_AFTER="4") as board:
         project = board.make_project()
@@ -138,6 +163,9 @@ def test_sessions_of_a_host_without_workers_fail_and_say_what_to_do(ground: Grou
         board.move(card, "Backlog")
         board.move(card)
         until(lambda: len(board.prompts(card)) == 2, timeout=30, what="the new session")
+        place = board.worktree(card)
+        board.api.delete(f"{card.url}?force=true")
+        until(lambda: not place.exists(), timeout=20, what="the worktree's removal")
 
 
 def test_a_frozen_worker_is_replaced_and_its_session_goes_on(ground: Ground) -> None:
