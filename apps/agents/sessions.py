@@ -11,7 +11,7 @@ import logging
 from django.db.models import F, Max
 from django.utils import timezone
 
-from apps.agents import gate, requests
+from apps.agents import gate, requests, turns
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
@@ -108,7 +108,9 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
     _end(session)
     new = start_or_defer(card, by=by)
     if new is not None:
-        AgentMessage.objects.filter(pk__in=waiting, index=None).update(session=new)
+        for message in AgentMessage.objects.filter(pk__in=waiting).order_by("pk"):
+            message.session = new
+            _queued_as(message, message.queue)
     else:
         _drop_messages(session)
 
@@ -139,7 +141,8 @@ def _queued_messages(session: AgentSession) -> list[int]:
 
 def _drop_messages(session: AgentSession) -> None:
     """Kept readable, never sent."""
-    AgentMessage.objects.filter(pk__in=_queued_messages(session)).update(queue=Queue.DROPPED)
+    for message in AgentMessage.objects.filter(pk__in=_queued_messages(session)).order_by("pk"):
+        _queued_as(message, Queue.DROPPED)
 
 
 def _end(session: AgentSession) -> None:
@@ -208,19 +211,11 @@ def post_message(card: Card, content: str, *, by: int | None) -> AgentMessage:
             code="no_session",
         )
     session = AgentSession.objects.select_for_update(no_key=True).get(pk=newest)
-    message = AgentMessage.objects.create(
-        session=session,
-        role=AgentMessage.Role.USER,
-        type="text",
-        content=content,
-        queue=Queue.QUEUED,
-        author_id=by,
-        created_at=timezone.now(),
-    )
     if session.cancel_requested and session.state in LIVE:
         raise Conflict(
             "The agent is being stopped; send the message once it has ended.", code="agent_stopping"
         )
+    message = _enqueue(session, content, by=by)
     if session.state in FINAL:
         requeue(session)
     elif session.state == State.WAITING and (session.waiting_for or {}).get("kind") == "message":
@@ -272,8 +267,8 @@ def drop_message(card: Card, message_id: int) -> None:
     _session, message = _message_of(card, message_id)
     if message.queue is None:
         raise Conflict("This message was sent already.", code="message_sent")
-    message.queue = Queue.DROPPED
-    message.save(update_fields=["queue"])
+    if message.queue != Queue.DROPPED:
+        _queued_as(message, Queue.DROPPED)
 
 
 def _message_of(card: Card, message_id: int) -> tuple[AgentSession, AgentMessage]:
@@ -292,6 +287,10 @@ def _message_of(card: Card, message_id: int) -> tuple[AgentSession, AgentMessage
 
 def put_next(session: AgentSession, content: str, *, by: int | None) -> None:
     """What the agent gets as its next turn, before everything that is queued."""
+    _make_next(_enqueue(session, content, by=by))
+
+
+def _enqueue(session: AgentSession, content: str, *, by: int | None) -> AgentMessage:
     message = AgentMessage.objects.create(
         session=session,
         role=AgentMessage.Role.USER,
@@ -301,16 +300,23 @@ def put_next(session: AgentSession, content: str, *, by: int | None) -> None:
         author_id=by,
         created_at=timezone.now(),
     )
-    _make_next(message)
+    _queued_as(message, Queue.QUEUED)
+    return message
 
 
 def _make_next(message: AgentMessage) -> None:
     """One alone is the next: the one that was asked for last."""
-    AgentMessage.objects.filter(session_id=message.session_id, queue=Queue.NEXT).update(
-        queue=Queue.QUEUED
-    )
-    message.queue = Queue.NEXT
-    message.save(update_fields=["queue"])
+    for former in AgentMessage.objects.filter(session_id=message.session_id, queue=Queue.NEXT):
+        _queued_as(former, Queue.QUEUED)
+    _queued_as(message, Queue.NEXT)
+
+
+def _queued_as(message: AgentMessage, queue: str | None) -> None:
+    """Change its place in the queue and tell whoever watches the session."""
+    _index, message.rev = turns.number(message.session_id, indexes=0, revs=1)
+    message.queue = queue
+    message.save(update_fields=["queue", "rev", "session"])
+    turns.tell_after_commit(message)
 
 
 def wait_for_message(session: AgentSession) -> None:

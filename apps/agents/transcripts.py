@@ -30,7 +30,7 @@ def revs(session_ids: list[int]) -> dict[int, int]:
 
 def messages_after_rev(session_id: int, rev: int, limit: int = 2_000) -> list[tuple[int, str]]:
     """(rev, frame) of what was stored or changed after `rev`, in the order of the revs."""
-    rows = AgentMessage.objects.filter(session_id=session_id, rev__gt=rev, index__isnull=False)
+    rows = AgentMessage.objects.filter(session_id=session_id, rev__gt=rev)
     return [(row.rev, message_frame(row)) for row in rows.order_by("rev")[:limit]]
 
 
@@ -55,13 +55,24 @@ def part(session_id: int, after: int | None, rev: int) -> Part:
     return Part(session_id, rev, after, last_turn)
 
 
-def page(part: Part, last: int) -> list[tuple[int, str]]:
-    """(index, frame) behind the index `last`, in their order; fewer than `PAGE` are the last ones."""
-    rows = AgentMessage.objects.filter(
-        session_id=part.session_id, index__gt=last, rev__lte=part.rev
-    )
+@dataclass(frozen=True)
+class Page:
+    """(index, frame) in the order of the indexes; the last one ends with what is queued and has no index."""
+
+    rows: list[tuple[int | None, str]]
+    more: bool
+
+
+def page(part: Part, last: int) -> Page:
+    """What comes behind the index `last`."""
+    stored = AgentMessage.objects.filter(session_id=part.session_id, rev__lte=part.rev)
+    rows = stored.filter(index__isnull=False, index__gt=last)
     if part.after is not None:
         rows = rows.filter(
             Q(index__gt=part.after) | Q(turn_id=part.last_turn, turn_id__isnull=False)
         )
-    return [(row.index or 0, message_frame(row)) for row in rows.order_by("index")[:PAGE]]
+    found = list(rows.order_by("index")[:PAGE])
+    more = len(found) == PAGE
+    if not more:
+        found += stored.filter(index=None).order_by("id")
+    return Page([(row.index, message_frame(row)) for row in found], more)

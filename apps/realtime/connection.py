@@ -201,13 +201,13 @@ class Connection:
         turn, last = stream.turn, -1
         while True:
             page = await self.hub.replay.read(agents.page, part, last)
-            for index, text in page:
+            for index, text in page.rows:
                 await self.outbox.room()
                 if stream.turn != turn or self.outbox.closed:
                     return
                 self.say(text)
-                last = index
-            if len(page) < agents.PAGE:
+                last = last if index is None else index
+            if not page.more:
                 return
 
     async def _catch_up(self, stream: AnyStream, follower: Follower) -> None:

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.agents import sessions
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
 from apps.boards.models import Board, Column
@@ -254,3 +255,23 @@ def test_a_restored_session_means_resync(
         "type": "resync",
         "data": {"sessionId": public_id("session", transcript.id), "index": 0, "rev": 1},
     }
+
+
+def test_a_queued_message_is_shown_and_so_is_what_becomes_of_it(
+    connect: Connect, world: World, transcript: Transcript
+) -> None:
+    transcript.say("zero")
+    card = transcript.session.card
+    first = sessions.post_message(card, "first", by=world.bob.pk)
+    client = connect(world.bob)
+    client.subscribe(sessionId=transcript.id)
+
+    def next_frames(count: int) -> list[tuple[int | None, str, bool, bool]]:
+        heard = [frame["data"] for frame in client.take(count)]
+        return [(each["index"], each["content"], each["queued"], each["dropped"]) for each in heard]
+
+    assert next_frames(2) == [(0, "zero", False, False), (None, "first", True, False)]
+    sessions.post_message(card, "second", by=world.bob.pk)
+    assert next_frames(1) == [(None, "second", True, False)]
+    sessions.drop_message(card, first.pk)
+    assert next_frames(1) == [(None, "first", False, True)]
