@@ -17,12 +17,10 @@ for HEAD (3 ms) than git itself (2 ms), and importing it costs as much as a tent
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +28,10 @@ from typing import IO
 
 from apps.host.environment import search_path
 from apps.host.errors import GitFailed
+from apps.host.parent_death import Tied, tied
 
 TIMEOUT_S = 60.0
 _CONFIG_LIMIT = 1 << 20
-_PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform.startswith("linux") else None
 
 _OVERRIDES: tuple[tuple[str, str], ...] = (
     ("safe.directory", "*"),
@@ -187,15 +184,6 @@ def tree_environment(
     return chosen
 
 
-def _end_with(parent: int) -> None:
-    """Runs between fork and exec, so it loads and allocates as little as it can."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have ended before the call above; then no signal will come.
-        if os.getppid() != parent:
-            os._exit(127)
-
-
 class Call:
     """A git process under way. Started at once, so that several can run side by side."""
 
@@ -216,12 +204,13 @@ class Call:
         self.arguments = arguments
         self.data = data
         chosen = dict(env) if env is not None else environment()
-        if marker is not None:
-            chosen["BOARD_RUN"] = marker
-        parent = os.getpid()
+        child = Tied(["git", "--no-pager", "--literal-pathspecs", *arguments], None)
         try:
+            if marker is not None:
+                chosen["BOARD_RUN"] = marker
+                child = tied(child.argv, cwd=cwd, env=chosen)
             self.process = subprocess.Popen(
-                ["git", "--no-pager", "--literal-pathspecs", *arguments],
+                child.argv,
                 cwd=cwd,
                 env=chosen,
                 stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
@@ -229,7 +218,7 @@ class Call:
                 stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 # So that what git starts (ssh, remote helpers) can be ended with it.
                 start_new_session=True,
-                preexec_fn=None if marker is None else lambda: _end_with(parent),
+                preexec_fn=child.preexec_fn,
             )
         except FileNotFoundError as problem:
             if not cwd.is_dir():

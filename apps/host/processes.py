@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from apps.host.errors import SpawnFailed
+from apps.host.parent_death import no_signal_blocked, tied
 
 INSTALL_DIR = Path(__file__).resolve().parents[2]
 SWEEP_LIMIT_S = 10.0
@@ -30,9 +30,6 @@ STREAM_LIMIT = 1 << 20
 Pipe = int | IO[bytes] | None
 
 _LINUX = sys.platform.startswith("linux")
-_PR_SET_PDEATHSIG = 1
-# Bound here: a child between fork and exec must not load libraries.
-_prctl = ctypes.CDLL(None, use_errno=True).prctl if _LINUX else None
 
 
 @dataclass(frozen=True)
@@ -106,21 +103,6 @@ def python_argv(module: str) -> list[str]:
     return [sys.executable, "-P", "-s", "-c", run, str(INSTALL_DIR), module]
 
 
-def _before_exec(parent: int) -> Callable[[], None]:
-    prctl = _prctl
-    no_signals: set[int] = set()
-
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, no_signals)
-        if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            # The parent may have ended before the call above; then no signal will come.
-            if os.getppid() != parent:
-                os._exit(127)
-
-    return prepare
-
-
 async def spawn(
     argv: Sequence[str],
     *,
@@ -140,17 +122,19 @@ async def spawn(
     if not cwd.is_dir():
         raise SpawnFailed(f"The working directory {cwd} does not exist.", code="directory_missing")
     try:
-        inner = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env={**env, "BOARD_RUN": marker},
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            limit=limit,
-            start_new_session=True,
-            preexec_fn=_before_exec(os.getpid()),
-        )
+        child = tied(argv, cwd=cwd, env=env)
+        with no_signal_blocked():
+            inner = await asyncio.create_subprocess_exec(
+                *child.argv,
+                cwd=cwd,
+                env={**env, "BOARD_RUN": marker},
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                limit=limit,
+                start_new_session=True,
+                preexec_fn=child.preexec_fn,
+            )
     except FileNotFoundError as problem:
         raise SpawnFailed(
             f"The program {argv[0]} was not found. Install it, or correct the command.",
