@@ -7,7 +7,7 @@ class AgentsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.agents import listeners  # noqa: F401
-        from apps.agents.attempts import AgentKind
+        from apps.agents.claims import AgentKind
         from apps.cards import worktrees
         from apps.runs import kinds
 

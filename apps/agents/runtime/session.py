@@ -32,7 +32,7 @@ from apps.credentials.resolution import environment as credential_environment
 from apps.host import processes
 from apps.host.environment import agent_environment, home_for
 from apps.host.errors import HostError
-from apps.runs.kinds import Claim, Handle, Surroundings
+from apps.runs.kinds import Claim, Handle, Kind, Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Setting:
     person: tuple[str, str]
 
 
-async def run_session(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
+async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     try:
         await _run(kind, handle, around)
@@ -106,7 +106,7 @@ async def _final(
         )
 
 
-async def _run(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
+async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     await _room(kind, handle, around)
     setting = await around.database(lambda: _setting(claim))
@@ -134,7 +134,7 @@ async def _run(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -
         await feed.flushed()
 
 
-async def _room(kind: attempts.AgentKind, handle: Handle, around: Surroundings) -> None:
+async def _room(kind: Kind, handle: Handle, around: Surroundings) -> None:
     """Until no process of an earlier attempt is left; nothing is started beside one."""
     claim = handle.claim
     stuck = await around.sweep(claim, below_fence=claim.fence)

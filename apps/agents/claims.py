@@ -1,0 +1,317 @@
+"""Which worker works on which session: counted, claimed, taken over and let go of, for the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.agents import attempts, gate, limited, recovery, requests, sessions, turns
+from apps.agents.models import AgentMessage, AgentSession
+from apps.boards.models import ColumnType
+from apps.cards import services as cards
+from apps.cards.models import Card
+from apps.events import bus
+from apps.runs import limits
+from apps.runs.kinds import Claim, Handle, Surroundings
+from apps.runs.models import HOLDING, LIVE, State
+
+logger = logging.getLogger(__name__)
+
+QUEUED_LOOK = 500
+
+
+@dataclass
+class Counts:
+    """Who works, counted once for a pass over the queue."""
+
+    host: int
+    projects: Counter[int]
+    busy_cards: set[int]
+    columns: Counter[int]
+    paths: set[str]
+
+    @classmethod
+    def now(cls, host_id: str) -> Counts:
+        holding = list(
+            AgentSession.objects.filter(state__in=HOLDING).values_list(
+                "host_id", "project_id", "card_id", "card__column_id"
+            )
+        )
+        owned = AgentSession.objects.filter(worker_id__isnull=False)
+        waiting = Card.objects.filter(Q(pending_approval=True) | Q(agent_status=State.WAITING))
+        columns = Counter(row[3] for row in holding)
+        columns.update(
+            waiting.exclude(pk__in=[r[2] for r in holding]).values_list("column_id", flat=True)
+        )
+        in_place = owned.filter(Q(card__project__worktree=False) | Q(card__project__is_git=False))
+        return cls(
+            host=sum(1 for row in holding if row[0] == host_id),
+            projects=Counter(row[1] for row in holding),
+            busy_cards=set(owned.values_list("card_id", flat=True)),
+            columns=columns,
+            paths=set(in_place.values_list("card__project__path", flat=True)),
+        )
+
+    def reason_against(self, session: AgentSession, *, closing: bool) -> str | None:
+        """Why the session can't start right now; None when it can."""
+        card, project, column = session.card, session.card.project, session.card.column
+        if closing:
+            return "disk_low"
+        if card.pk in self.busy_cards:
+            return "previous_agent"
+        if session.state == State.QUEUED:
+            if self.host >= settings.MAX_AGENTS:
+                return "max_agents"
+            if (
+                project.max_parallel_agents
+                and self.projects[project.pk] >= project.max_parallel_agents
+            ):
+                return "project_limit"
+            if (
+                column.wip_limit
+                and self.columns[column.pk] >= column.wip_limit
+                and not card.pending_approval
+            ):
+                return "wip_limit"
+        if not (project.worktree and project.is_git) and project.path in self.paths:
+            return "path_in_use"
+        return None
+
+
+class AgentKind:
+    """Agent sessions as a kind of run."""
+
+    name = "session"
+
+    def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
+        limited.wake_due()
+        queue = list(
+            AgentSession.objects.filter(
+                state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
+            )
+            .filter(Q(host_id=None) | Q(host_id=host_id))
+            .filter(recovery.due(timezone.now()))
+            .select_related("card__project", "card__column")
+            .order_by("queue_rank", "queued_at", "id")[:QUEUED_LOOK]
+        )
+        if not queue:
+            return None
+        counts = Counts.now(host_id)
+        for session in queue:
+            reason = counts.reason_against(session, closing=closing)
+            if reason is None:
+                claim = _take_or_fail(session, worker_id, host_id)
+                if claim is not None:
+                    return claim
+            elif reason != session.queue_reason:
+                _say_why(session.pk, session.project_id, reason)
+        return None
+
+    def owners(self, host_id: str) -> set[str]:
+        rows = AgentSession.objects.filter(worker_id__isnull=False, host_id=host_id)
+        return {owner for owner in rows.values_list("worker_id", flat=True) if owner}
+
+    def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
+        rows = AgentSession.objects.filter(worker_id=worker_id).values_list(
+            "pk", "fence", "cancel_requested"
+        )
+        return {pk: (fence, cancel) for pk, fence, cancel in rows}
+
+    def news(self, worker_id: str) -> set[int]:
+        return requests.with_news(worker_id)
+
+    @bus.atomically
+    def take_over(self, run_id: int, *, dead: str, worker_id: str, at: datetime) -> Claim | None:
+        found = AgentSession.objects.filter(pk=run_id, worker_id=dead).first()
+        if found is None:
+            return None
+        bus.lock(found.project_id)
+        session = (
+            AgentSession.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk=run_id, worker_id=dead)
+            .first()
+        )
+        if session is None:
+            return None
+        session.fence += 1
+        session.worker_id = worker_id
+        under_way = session.state in (State.STARTING, State.RUNNING)
+        if under_way:
+            session.state = State.INTERRUPTED
+            session.queued_at = timezone.now()
+            recovery.count_death(session, at)
+        # Under the new fence the dead worker's sink, should it come back, changes none of them any more.
+        recovery.close_calls(session)
+        session.save()
+        if under_way:
+            sessions.changed(session)
+        return Claim(self.name, session.pk, session.fence, session.host_id or "", worker_id)
+
+    def died_before(self, host_id: str, at: datetime) -> bool:
+        return recovery.died_before(host_id, at)
+
+    def line_up(self, host_id: str, at: datetime) -> None:
+        recovery.line_up(host_id, at)
+
+    def hosts(self) -> set[str]:
+        bound = AgentSession.objects.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
+        return {host for host in bound.values_list("host_id", flat=True).distinct() if host}
+
+    def abandon(self, host_id: str) -> None:
+        rows = AgentSession.objects.filter(host_id=host_id)
+        rows = rows.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
+        for session_id, project_id in list(rows.values_list("pk", "project_id")):
+            _abandon(session_id, project_id, host_id)
+
+    @bus.atomically
+    def release(self, claim: Claim) -> None:
+        found = AgentSession.objects.filter(pk=claim.run_id, fence=claim.fence).first()
+        if found is None:
+            return
+        bus.lock(found.project_id)
+        session = (
+            AgentSession.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk=claim.run_id, fence=claim.fence, worker_id=claim.worker_id)
+            .first()
+        )
+        if session is None:
+            return
+        session.worker_id = None
+        session.pid = None
+        if session.cancel_requested and session.state in LIVE:
+            attempts.cancelled(session)
+        elif session.state in (State.STARTING, State.RUNNING):
+            # It goes on as soon as somebody claims it. (A message may have queued it again already.)
+            session.state = State.INTERRUPTED
+            session.save()
+            sessions.changed(session)
+        elif session.state == State.INTERRUPTED and recovery.is_crash_loop(session):
+            attempts.failed(session, "crash_loop", recovery.CRASH_LOOP)
+        else:
+            session.save()
+
+    @bus.atomically
+    def interrupt(self, claim: Claim) -> None:
+        try:
+            session = attempts.locked(claim)
+        except turns.NotOurs:
+            return
+        if session.state in (State.STARTING, State.RUNNING):
+            session.state = State.INTERRUPTED
+            session.queued_at = timezone.now()
+            session.save()
+            sessions.changed(session)
+
+    @bus.atomically
+    def say(self, claim: Claim, text: str) -> None:
+        with contextlib.suppress(turns.NotOurs):
+            turns.add_message(turns.owned(claim), AgentMessage.Role.SYSTEM, "status", text)
+
+    def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
+        # The protocol library costs 0.3 s and 30 MB: only workers that run an agent pay for it.
+        from apps.agents.runtime.session import run_session
+
+        return run_session(self, handle, around)
+
+    def fail(self, claim: Claim, code: str, message: str) -> None:
+        """End the attempt as failed; does nothing when the session isn't ours any more."""
+        try:
+            attempts.end_turn(claim, None, stop_reason=None, error=(code, message))
+        except turns.NotOurs:
+            return
+
+
+@bus.atomically
+def _abandon(session_id: int, project_id: int, host_id: str) -> None:
+    bus.lock(project_id)
+    session = (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk=session_id, host_id=host_id)
+        .first()
+    )
+    if session is None:
+        return
+    session.fence += 1
+    session.worker_id = None
+    session.pid = None
+    if session.state not in LIVE:
+        session.save()
+        return
+    recovery.close_calls(session)
+    if session.cancel_requested:
+        attempts.cancelled(session)
+    else:
+        attempts.failed(session, "host_gone", recovery.host_gone())
+
+
+def _take_or_fail(session: AgentSession, worker_id: str, host_id: str) -> Claim | None:
+    """A session that can't even be looked at must not take the worker and everybody's agents with it."""
+    try:
+        return _take(session.pk, session.project_id, worker_id, host_id)
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.exception("session %s can't be started", session.pk)
+        _refuse(session.pk, session.project_id, type(error).__name__)
+        return None
+
+
+@bus.atomically
+def _refuse(session_id: int, project_id: int, name: str) -> None:
+    bus.lock(project_id)
+    session = AgentSession.objects.filter(pk=session_id, worker_id=None, state__in=LIVE).first()
+    if session is not None:
+        text = f"The server stumbled over this session ({name}); its log has the details."
+        attempts.failed(session, "internal", text)
+
+
+@bus.atomically
+def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Claim | None:
+    limits.lock()
+    bus.lock(project_id)
+    session = (
+        AgentSession.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("card__project__organization", "card__column")
+        .filter(pk=session_id, worker_id=None, cancel_requested=False)
+        .filter(state__in=[State.QUEUED, State.INTERRUPTED])
+        .first()
+    )
+    if session is None or Counts.now(host_id).reason_against(session, closing=False) is not None:
+        return None
+    obstacle = gate.obstacle(session.card)
+    if obstacle is not None and session.card.column.column_type == ColumnType.ACTIVE:
+        attempts.cancelled(session)
+        cards.defer_card(session.card, obstacle.code, obstacle.message)
+        return None
+    session.state = State.STARTING
+    session.worker_id = worker_id
+    session.host_id = host_id
+    session.fence += 1
+    session.queue_reason = None
+    session.queue_rank = 1
+    session.not_before = None
+    session.started_at = timezone.now()
+    session.ended_at = None
+    session.error_code = session.error_message = None
+    session.save()
+    sessions.changed(session)
+    return Claim("session", session.pk, session.fence, host_id, worker_id)
+
+
+@bus.atomically
+def _say_why(session_id: int, project_id: int, reason: str) -> None:
+    bus.lock(project_id)
+    session = AgentSession.objects.filter(pk=session_id, worker_id=None).first()
+    if session is not None and session.state in (State.QUEUED, State.INTERRUPTED):
+        session.queue_reason = reason
+        session.save(update_fields=["queue_reason"])
+        sessions.changed(session)
