@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from django.utils import timezone
 
 from apps.accounts import tokens
 from apps.accounts.models import User
+from apps.agents.models import AgentMessage, AgentSession
+from apps.boards.models import Board, Column
+from apps.cards.models import Card
 from apps.events import bus, telling
 from tests.realtime.client import Client
 from tests.realtime.conftest import World
@@ -54,8 +58,7 @@ class Sleeper:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def subscribe(self, project_id: int, since: int | None = None) -> None:
-        payload = {"projectId": project_id, "since": since}
+    def subscribe(self, **payload: int) -> None:
         text = json.dumps({"type": "subscribe", "payload": payload}).encode()
         assert len(text) < 126
         self.socket.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
@@ -109,7 +112,7 @@ def test_a_client_that_does_not_read_is_closed_and_the_others_never_notice(
 ) -> None:
     client = connect(world.alice)
     with Sleeper(web, world.bob) as sleeper:
-        sleeper.subscribe(world.project.pk)
+        sleeper.subscribe(projectId=world.project.pk)
         client.subscribe(projectId=world.project.pk)
         slowest = 0.0
         for number in range(MORE_THAN_FITS):
@@ -131,12 +134,18 @@ def memory_mb(pid: int) -> float:
     return rss / 1e6
 
 
+def own_mb(pid: int) -> float:
+    """Without the pages of SQLite's file, which it maps."""
+    memory = psutil.Process(pid).memory_info()
+    return float(memory.rss - memory.shared) / 1e6
+
+
 def test_a_slow_client_that_reads_again_is_told_4408(
     web: WebServer, connect: Connect, world: World
 ) -> None:
     client = connect(world.alice)
     with Sleeper(web, world.bob) as sleeper:
-        sleeper.subscribe(world.project.pk)
+        sleeper.subscribe(projectId=world.project.pk)
         client.subscribe(projectId=world.project.pk)
         reader = threading.Timer(0.0, lambda: codes.append(sleeper.close_code()))
         codes: list[int | None] = []
@@ -153,10 +162,67 @@ def test_a_long_replay_waits_for_a_client_that_reads_slowly(web: WebServer, worl
     for _ in range(MORE_THAN_FITS):
         world.publish(FILLING)
     with Sleeper(web, world.bob) as sleeper:
-        sleeper.subscribe(world.project.pk, since=0)
+        sleeper.subscribe(projectId=world.project.pk, since=0)
         time.sleep(1.0)
         world.publish()
         frames = sleeper.frames()
         assert json.loads(next(frames)[1])["type"] == "subscribed"
         heard = [json.loads(next(frames)[1])["seq"] for _ in range(MORE_THAN_FITS + 1)]
     assert heard == list(range(1, MORE_THAN_FITS + 2))
+
+
+def test_a_long_transcript_is_sent_in_little_memory(
+    web: WebServer, connect: Connect, world: World
+) -> None:
+    count = 30_000
+    session = transcript_of(world, count)
+    with connect(world.alice) as warm:
+        warm.subscribe(projectId=world.project.pk)
+    before = own_mb(web.process.pid)
+    with Sleeper(web, world.bob) as sleeper:
+        sleeper.subscribe(sessionId=session.pk)
+        time.sleep(1.0)
+        # Who comes meanwhile is not kept waiting.
+        started = time.monotonic()
+        with connect(world.alice) as other:
+            other.subscribe(projectId=world.project.pk)
+        assert time.monotonic() - started < 2
+        frames = sleeper.frames()
+        assert json.loads(next(frames)[1])["type"] == "subscribed"
+        most = own_mb(web.process.pid)
+        for number in range(count):
+            opcode, payload = next(frames)
+            assert opcode == 1
+            assert f'"index":{number},'.encode() in payload
+            if number % 5_000 == 0:
+                most = max(most, own_mb(web.process.pid))
+    assert most - before < 20
+
+
+def transcript_of(world: World, count: int) -> AgentSession:
+    project = world.project
+    board = Board.objects.create(project=project, name="Board", position=0)
+    column = Column.objects.create(
+        project=project, board=board, name="Doing", column_type="active", position=0
+    )
+    card = Card.objects.create(project=project, column=column, position=0, title="Dig")
+    session = AgentSession.objects.create(
+        project_id=project.pk, card=card, next_index=count, next_rev=count + 1
+    )
+    now = timezone.now()
+    AgentMessage.objects.bulk_create(
+        (
+            AgentMessage(
+                session=session,
+                index=number,
+                rev=number + 1,
+                role="assistant",
+                type="text",
+                content="x" * 300,
+                created_at=now,
+            )
+            for number in range(count)
+        ),
+        batch_size=2_000,
+    )
+    return session
