@@ -190,10 +190,14 @@ class Connection:
         follower.opened = True
         follower.mark = opening.rev
         self.say(frames.session_frame("subscribed", stream.topic.id, opening.index, opening.rev))
-        if request.after_rev is not None:
+        if request.after_rev is None:
+            await self._send_transcript(stream, opening.part)
+        elif request.after_rev <= opening.rev:
             follower.mark = request.after_rev
         else:
-            await self._send_transcript(stream, opening.part)
+            # It has heard of what was lost here.
+            position = opening.index, opening.rev
+            self.say(frames.session_frame("resync", stream.topic.id, *position))
         return True
 
     async def _send_transcript(self, stream: SessionStream, part: Part) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import agents, cards, starting
+from tests.bench.steady import steady
 from tests.bench.table import Row, render
 from tests.process.server import ROOT
 
@@ -59,6 +60,11 @@ def _on_both(figure: Callable[[Path, str], Iterator[Row]]) -> Callable[[Path], I
     return rows
 
 
+def _steady(folder: Path) -> Iterator[Row]:
+    yield from steady(folder, "daphne", 60)
+    yield from steady(folder, "uvicorn", 20)
+
+
 def main() -> int:
     figures: dict[str, Callable[[Path], Iterator[Row]]] = {
         "start": starting.start,
@@ -68,6 +74,7 @@ def main() -> int:
         "create": _on_both(cards.create),
         "move": _on_both(cards.move),
         "fanout": _fanout,
+        "steady": _steady,
         "diff": agents.diff,
         "files": agents.files,
         "alive": agents.alive,

@@ -15,9 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.process.board import STEADY_AGENT
 from tests.process.server import ROOT
-
-STEADY_AGENT = [sys.executable, "-S", "-E", str(ROOT / "tests" / "fakes" / "steady_agent.py")]
 
 
 def ask(agents: int, rate: int, seconds: float) -> float:

@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from tests.bench.bare_reader import STEADY_AGENT
+from tests.bench import bare_reader, load
 from tests.bench.sockets import open_socket
-from tests.process.board import Board, Card
+from tests.bench.table import Row
+from tests.process.board import Board, board_in
 from tests.process.server import until
 
 _STEADY = re.compile(rb'"content":"steady (\d+) (\d+)"')
 _SESSION = re.compile(rb'"sessionId":"([^"]+)"')
-# What the first and the last moments cost is no matter of steady work.
-_EDGE_S = 2.0
+# What the first moments cost, when everything begins at once, is no matter of steady work.
+_BEGINNING_S = 2.0
 
 
 @dataclass
 class Browsers:
-    """Sockets that follow the project and its sessions, in a thread of their own.
+    """Sockets that follow the project and some of its sessions, in a thread of their own.
 
     `heard` has (number, seconds from the agent's write to here) by socket and session.
     """
@@ -47,15 +47,20 @@ class Browsers:
     ended: int = 0
 
     def __enter__(self) -> Browsers:
-        self._ready, self._over = threading.Event(), threading.Event()
+        self._opened, self._subscribed = threading.Event(), 0
+        self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()))
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._opened.wait(60), "not every socket follows what it should"
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._over.set()
         self._thread.join()
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.heard.values()))
 
     async def _watch(self) -> None:
         readers = [
@@ -66,11 +71,12 @@ class Browsers:
             reader.subscribe(projectId=self.project)
             for session in sessions:
                 reader.subscribe(sessionId=session)
-        await asyncio.sleep(1)
-        self._ready.set()
+        while self._subscribed < sum(1 + len(sessions) for sessions in self.sessions):
+            await asyncio.sleep(0.05)
+        self._opened.set()
         while not self._over.is_set():
             await asyncio.sleep(0.1)
-        self.ended = sum(reader.ended for reader in readers)
+            self.ended = sum(reader.ended for reader in readers)
         for reader in readers:
             reader.close()
 
@@ -81,120 +87,111 @@ class Browsers:
             if said is not None and session is not None:
                 took = now - int(said[2]) / 1e9
                 self.heard[number, session[1].decode()].append((int(said[1]), took))
+            elif payload.startswith(b'{"type":"subscribed"'):
+                self._subscribed += 1
 
         return heard
 
 
 @dataclass
 class Found:
-    """Times in milliseconds, memory in MB. `problems`: whatever was lost or came out of order."""
+    """Delays and ages in milliseconds, costs in microseconds of CPU for each message, memory in MB.
 
-    messages: int
-    p50_ms: float
-    p99_ms: float
-    worst_ms: float
+    `problems`: whatever was not heard, or out of order.
+    """
+
+    delays: list[float]
     worker_us: float
     web_us: float
     agents_us: float
-    worker_mb: tuple[float, float]
-    web_mb: tuple[float, float]
+    memory: list[tuple[float, float]]
     problems: list[str]
 
+    def percentile(self, share: float) -> float:
+        return sorted(self.delays)[min(len(self.delays) - 1, int(len(self.delays) * share))]
 
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
+@dataclass
+class Load:
+    """Cards whose agents wait at the first gate; each phase lasts that many seconds."""
 
-def prepare(board: Board, agents: int, rate: int, seconds: float, gate: Path) -> list[Card]:
-    """Cards whose agents are at work and wait for the gate."""
-    with (board.data / "presets.toml").open("a") as presets:
-        presets.write(
-            f'\n[steady]\nname = "Steady"\ncommand = {json.dumps(STEADY_AGENT)}\n'
-            "needs_credential = false\n"
+    board: Board
+    folder: Path
+    agents: int
+    rate: int
+    phases: list[float]
+
+    def __post_init__(self) -> None:
+        self.gates = [self.folder / f"gate{number}" for number in range(len(self.phases))]
+        self.done = 0
+        project = self.board.make_project("steady")
+        prompt = " ".join(
+            f"[steady {self.rate}/s for {seconds} s after {gate}]"
+            for seconds, gate in zip(self.phases, self.gates, strict=True)
         )
-    project = board.make_project("steady")
-    prompt = f"[steady {rate}/s for {seconds} s after {gate}]"
-    cards = [board.work(project, prompt) for _ in range(agents)]
+        self.cards = [self.board.work(project, prompt) for _ in range(self.agents)]
+        self.project = project
+        until(self._all_run, timeout=30 + self.agents, what="all agents at work", every=0.5)
+        self.sessions = {card.id: str(self.board.session(card)["sessionId"]) for card in self.cards}
 
-    def running() -> bool:
-        listed = board.api.get(f"/projects/{project.id}/cards")
-        return sum(card["agentStatus"] == "running" for card in listed) == agents
+    def _all_run(self) -> bool:
+        listed = self.board.api.get(f"/projects/{self.project.id}/cards")
+        return sum(card["agentStatus"] == "running" for card in listed) == self.agents
 
-    until(running, timeout=20 + agents, what="all agents at work", every=0.5)
-    return cards
+    def watched(self, sockets: int) -> Browsers:
+        """Each of the sockets follows all of the sessions."""
+        names = list(self.sessions.values())
+        token = self.board.api.token or ""
+        return Browsers(self.board.port, token, self.project.id, [names] * sockets)
 
-
-def run(
-    board: Board,
-    cards: list[Card],
-    *,
-    rate: int,
-    seconds: float,
-    gate: Path,
-    sockets: int,
-    all_follow_all: bool = True,
-    meanwhile: contextlib.AbstractContextManager[object] | None = None,
-) -> Found:
-    """Open the gate and watch; each socket follows all sessions, or its share of them."""
-    project = cards[0].project
-    sessions = {card.id: board.session(card)["sessionId"] for card in cards}
-    names = list(sessions.values())
-    follows = [names if all_follow_all else names[n::sockets] for n in range(sockets)]
-    worker, web = psutil.Process(board.pid("worker")), psutil.Process(board.pid("web"))
-    with Browsers(board.port, board.api.token or "", project.id, follows) as browsers:
-        agents = board.agents()
+    def run(
+        self, seen: Browsers, meanwhile: contextlib.AbstractContextManager[object] | None = None
+    ) -> Found:
+        """Open the next gate, and watch until everything was heard."""
+        seconds, gate = self.phases.pop(0), self.gates.pop(0)
+        count = int(self.rate * seconds)
+        expected = list(range(self.done, self.done + count))
+        self.done += count
+        servers = [psutil.Process(self.board.pid(role)) for role in ("worker", "web")]
+        agents = self.board.agents()
+        memory = []
+        seen.heard.clear()
         with meanwhile or contextlib.nullcontext():
             gate.touch()
-            time.sleep(_EDGE_S)
-            before = [_cpu(worker), _cpu(web), sum(map(_cpu, agents))]
-            counted = time.monotonic()
-            memory = [(worker.memory_info().rss, web.memory_info().rss)]
-            quarter = max(0.0, seconds / 4 - _EDGE_S)
-            time.sleep(quarter)
-            memory[0] = worker.memory_info().rss, web.memory_info().rss
-            time.sleep(max(0.0, seconds - 2 * _EDGE_S - quarter))
-            after = [_cpu(worker), _cpu(web), sum(map(_cpu, agents))]
-            lines = len(cards) * rate * (time.monotonic() - counted)
-            memory.append((worker.memory_info().rss, web.memory_info().rss))
-            time.sleep(_EDGE_S)
-        for card in cards:
-            board.finish(card, timeout=30)
-        expected = list(range(int(rate * seconds)))
-        wanted = sum(map(len, follows)) * len(expected)
+            began = time.monotonic()
+            time.sleep(_BEGINNING_S)
+            counted, before = time.monotonic(), [*map(_cpu, servers), sum(map(_cpu, agents))]
+            for share in (0.25, 1.0):
+                time.sleep(max(0.0, began + share * seconds - time.monotonic()))
+                memory.append(tuple(each.memory_info().rss / 1e6 for each in servers))
+            after = [*map(_cpu, servers), sum(map(_cpu, agents))]
+            messages = self.agents * self.rate * (time.monotonic() - counted)
         with contextlib.suppress(AssertionError):
-            until(
-                lambda: sum(map(len, browsers.heard.values())) >= wanted,
-                timeout=5,
-                what="every message at every socket",
-            )
-    problems = [f"{browsers.ended} sockets were closed"] if browsers.ended else []
-    for number, followed in enumerate(follows):
-        for session in followed:
-            heard = [each for each, _ in browsers.heard[number, session]]
-            if heard != expected:
-                problems.append(
-                    f"socket {number} heard of {session}: {_difference(heard, expected)}"
-                )
-    for card in cards:
-        stored = [
-            int(message["content"].split()[1])
-            for message in board.assert_gapless(card, sessions[card.id])
-            if message["content"].startswith("steady ")
-        ]
-        if stored != expected:
-            problems.append(f"stored of {card.id}: {_difference(stored, expected)}")
-    delays = [1000 * took for heard in browsers.heard.values() for _, took in heard]
-    cost = [1e6 * (now - then) / lines for now, then in zip(after, before, strict=True)]
-    megabytes = [(a / 1e6, b / 1e6) for a, b in zip(*memory, strict=True)]
-    return Found(
-        len(delays),
-        _percentile(delays, 0.5),
-        _percentile(delays, 0.99),
-        max(delays),
-        *cost,
-        *megabytes,
-        problems,
-    )
+            wanted = sum(map(len, seen.sessions)) * count
+            until(lambda: seen.count >= wanted, timeout=20, what="all messages", every=0.1)
+        problems = [f"{seen.ended} sockets were closed"] if seen.ended else []
+        for number, names in enumerate(seen.sessions):
+            for name in names:
+                heard = [each for each, _ in seen.heard[number, name]]
+                if heard != expected:
+                    problems.append(f"socket {number}, {name}: {_difference(heard, expected)}")
+        delays = [1000 * took for heard in seen.heard.values() for _, took in heard]
+        cost = [1e6 * (now - then) / messages for now, then in zip(after, before, strict=True)]
+        return Found(delays, cost[0], cost[1], cost[2], memory, problems)  # type: ignore[arg-type]
+
+    def check_stored(self) -> list[str]:
+        """Wait for the end of the turns; what isn't in the database as it was written."""
+        problems = []
+        for card in self.cards:
+            self.board.finish(card, timeout=60)
+            stored = [
+                int(message["content"].split()[1])
+                for message in self.board.assert_gapless(card, self.sessions[card.id])
+                if message["content"].startswith("steady ")
+            ]
+            if stored != list(range(self.done)):
+                problems.append(f"{card.id}: {_difference(stored, list(range(self.done)))}")
+        return problems
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -208,3 +205,85 @@ def _difference(found: list[int], expected: list[int]) -> str:
     missing = sorted(set(expected) - set(found))
     twice = len(found) - len(set(found))
     return f"{len(missing)} missing {missing[:5]}, {twice} twice, sorted {found == sorted(found)}"
+
+
+class _Readers:
+    """Others read the list of cards all the while, over 32 connections."""
+
+    def __init__(self, made: Load, seconds: float) -> None:
+        path = f"/api/projects/{made.project.id}/cards"
+        token = made.board.api.token
+
+        def read() -> None:
+            self.found = load.read(
+                made.board.port, path, token=token, connections=32, seconds=seconds
+            )
+
+        self.thread = threading.Thread(target=read)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.thread.join()
+
+
+AGENTS, RATE, SOCKETS = 100, 20, 5
+
+
+def steady(folder: Path, server: str, seconds: float) -> Iterator[Row]:
+    what = f"{AGENTS} agents x {RATE}/s, {SOCKETS} sockets, {server}"
+    bare = bare_reader.ask(AGENTS, RATE, 10)
+    environment = {"KANBAN_MAX_AGENTS": str(AGENTS), "KANBAN_ASGI": server}
+    place = folder / f"steady-{server}"
+    with board_in(place, **environment) as board:
+        made = Load(board, place, AGENTS, RATE, [seconds, 15])
+        readers = _Readers(made, 14)
+        with made.watched(SOCKETS) as seen:
+            found = made.run(seen)
+            crowded = made.run(seen, readers)
+        problems = [*found.problems, *crowded.problems, *made.check_stored()]
+    bare = (bare + bare_reader.ask(AGENTS, RATE, 10)) / 2
+    wanted = AGENTS * made.done
+    yield Row(
+        f"{what}: stored and heard in order",
+        "all" if not problems else "; ".join(problems[:3]),
+        "all",
+        f"{wanted:,} written",
+        "",
+        not problems,
+    )
+    p99 = found.percentile(0.99)
+    yield Row(
+        "  line written → frame read, p50/p99",
+        f"{found.percentile(0.5):.0f}/{p99:.0f} ms",
+        "p99 ≤ 60 ms",
+        "",
+        "",
+        p99 <= 60,
+    )
+    yield Row(
+        f"  the same with 32 readers of the list ({readers.found.rate:,.0f}/s), p50/p99",
+        f"{crowded.percentile(0.5):.0f}/{crowded.percentile(0.99):.0f} ms",
+        f"p99 ≤ {3 * p99:.0f} ms",
+        f"{p99:.0f} ms (without them)",
+        f"{crowded.percentile(0.99) / p99:.1f}x",
+        crowded.percentile(0.99) <= 3 * p99,
+    )
+    yield Row(
+        f"  worker's CPU for a message (web {found.web_us:.0f}, agents {found.agents_us:.0f} µs)",
+        f"{found.worker_us:.0f} µs",
+        f"≤ {2 * bare:.0f} µs",
+        f"{bare:.0f} µs (asyncio readline + json.loads)",
+        f"{found.worker_us / bare:.1f}x",
+        found.worker_us <= 2 * bare,
+    )
+    (worker, web), (later_worker, later_web) = found.memory
+    yield Row(
+        f"  memory of worker and web after {seconds / 4:.0f} and {seconds:.0f} s",
+        f"{worker:.0f} → {later_worker:.0f}, {web:.0f} → {later_web:.0f} MB",
+        "+5 MB at most",
+        "",
+        "",
+        later_worker - worker <= 5 and later_web - web <= 5,
+    )

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """An agent for measuring under load: numbered messages at a steady pace, for as little CPU as possible.
 
-A prompt with `[steady 20/s for 60 s after FILE]` is answered with that many tool calls, each a message of
-its own, once the file is there. Their titles are `steady <number> <CLOCK_MONOTONIC in ns>`. Agents of one
-machine have different phases, as real ones would.
+For each `[steady 20/s for 60 s after FILE]` of a prompt it makes that many tool calls, each a message of its
+own, once the file is there. Their titles are `steady <number> <CLOCK_MONOTONIC in ns>`, numbered through the
+whole turn. Agents of one machine have different phases, as real ones would.
 """
 
 import json
@@ -24,25 +24,26 @@ def send(message: object) -> None:
 
 
 def work(session: str, text: str) -> None:
-    found = STEADY.search(text)
-    if found is None:
-        return
-    rate, seconds, gate = int(found[1]), float(found[2]), found[3]
-    while not os.path.exists(gate):  # noqa: PTH110 - pathlib doubles the time to start
-        time.sleep(0.1)
-    began = os.stat(gate).st_mtime + (os.getpid() * 0.618 % 1) / rate  # noqa: PTH116
-    ahead = time.time() - time.monotonic()
     head = json.dumps({"sessionId": session})[:-1]
-    for number in range(int(rate * seconds)):
-        wait = began + number / rate - ahead - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        os.write(
-            1,
-            f'{{"jsonrpc":"2.0","method":"session/update","params":{head},"update":'
-            f'{{"sessionUpdate":"tool_call","toolCallId":"call_{number}",'
-            f'"title":"steady {number} {time.monotonic_ns()}",{TAIL}\n'.encode(),
-        )
+    ahead = time.time() - time.monotonic()
+    number = 0
+    for found in STEADY.finditer(text):
+        rate, gate = int(found[1]), found[3]
+        while not os.path.exists(gate):  # noqa: PTH110 - pathlib doubles the time to start
+            time.sleep(0.1)
+        next_at = os.stat(gate).st_mtime + (os.getpid() * 0.618 % 1) / rate - ahead  # noqa: PTH116
+        for _ in range(int(rate * float(found[2]))):
+            wait = next_at - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            os.write(
+                1,
+                f'{{"jsonrpc":"2.0","method":"session/update","params":{head},"update":'
+                f'{{"sessionUpdate":"tool_call","toolCallId":"call_{number}",'
+                f'"title":"steady {number} {time.monotonic_ns()}",{TAIL}\n'.encode(),
+            )
+            next_at += 1 / rate
+            number += 1
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from tests.process.watch import Watch
 
 PASSWORD = "correct horse battery"
 FINAL = ("completed", "failed", "cancelled")
+STEADY_AGENT = [sys.executable, "-S", "-E", str(ROOT / "tests" / "fakes" / "steady_agent.py")]
 FAKE_AGENT = [sys.executable, "-S", "-E", str(ROOT / "tests" / "fakes" / "fake_agent.py")]
 
 
@@ -36,6 +37,7 @@ def presets() -> str:
         "kills-worker": {"command": ["/bin/sh", "-c", "kill -9 $PPID"]},
         "with-modes": {"modes": '{unattended = "unattended"}'},
         "absent": {"command": ["no-such-agent-program"]},
+        "steady": {"command": STEADY_AGENT},
     }
     lines = []
     for name, extra in variants.items():

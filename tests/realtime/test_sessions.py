@@ -147,6 +147,17 @@ def test_with_only_after_what_the_last_turn_changed_comes_first(
     assert [index for index, _, _ in lines(client.take(3))] == [1, 2, 3]
 
 
+def test_after_rev_beyond_what_is_there_is_told_to_reload(
+    connect: Connect, world: World, transcript: Transcript
+) -> None:
+    transcript.say("a")
+    client = connect(world.bob)
+    answer = client.subscribe(sessionId=transcript.id, afterRev=40)
+    assert client.next() == {"type": "resync", "data": answer}
+    transcript.say("b")
+    assert lines(client.take(1)) == [(1, 2, "b")]
+
+
 def test_after_rev_replays_what_changed_since(
     connect: Connect, world: World, transcript: Transcript
 ) -> None:
