@@ -55,8 +55,14 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
 
 @bus.atomically
 def defer(claim: Claim, code: str, message: str) -> None:
-    """The worker found that the card can't start (no program, no commits): it is deferred, not failed."""
+    """The worker found that the card can't start (no program, no commits): it is deferred, not failed.
+
+    A conversation that goes on outside of an active column has no card to defer: it fails.
+    """
     session = locked(claim)
+    if session.card.column.column_type != ColumnType.ACTIVE:
+        failed(session, "not_resumable", f"The conversation can't go on. {message}")
+        return
     cancelled(session)
     cards.defer_card(session.card, code, message)
 

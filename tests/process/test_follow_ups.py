@@ -152,3 +152,19 @@ def test_a_dropped_message_stays_readable_and_is_never_sent(board: Board, projec
     first = board.messages(card)[0]
     refused = board.api.refusal("DELETE", f"{card.url}/agent/messages/{first['id']}")
     assert refused.code == "message_sent"
+
+
+def test_a_conversation_that_cannot_go_on_says_why(board: Board, project: Project) -> None:
+    card = board.work(project, "[say one]")
+    board.finish(card)
+    board.move(card, "Done")
+    board.api.patch(f"/projects/{project.id}", {"agent": "absent"})
+    say(board, card.url, "[say two]")
+    session = board.wait_status(card, "failed")
+    assert session["error"]["code"] == "not_resumable"
+    assert "no-such-agent-program" in session["error"]["message"]
+    assert board.get(card)["deferred"] is False
+    board.api.patch(f"/projects/{project.id}", {"agent": "fake"})
+    say(board, card.url, "[say three]")
+    board.finish(card)
+    assert board.texts(card) == ["one", "two", "three"]

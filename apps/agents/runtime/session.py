@@ -20,6 +20,7 @@ from django.conf import settings
 from apps.agents import attempts, gate, turns, waiting
 from apps.agents.models import AgentMessage, AgentSession
 from apps.agents.runtime import failures
+from apps.agents.runtime.activity import Activity
 from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.lines import AgentLines
@@ -113,7 +114,12 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     place = await _prepared(handle, around, setting.session)
     secrets = Secrets([setting.equipment.credential.secret] if setting.equipment.credential else [])
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
-    transcript = Transcript(feed, secrets, asyncio.get_running_loop())
+    activity = Activity(
+        project_id=setting.session.project_id,
+        card_id=setting.session.card_id,
+        session_id=claim.run_id,
+    )
+    transcript = Transcript(feed, secrets, asyncio.get_running_loop(), activity)
     if place.notice:
         transcript.say(AgentMessage.Role.SYSTEM, "status", place.notice)
     people = People(handle, around, transcript, setting.session.permission_mode)
@@ -130,6 +136,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
         await _talk(handle, around, setting, agent, place.path)
     finally:
         transcript.end_turn()
+        activity.close()
         await agent.close()
         await feed.flushed()
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from apps.agents.runtime.activity import Activity
 from apps.agents.runtime.masking import Secrets
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
@@ -83,8 +84,15 @@ class Text:
 
 
 class Transcript:
-    def __init__(self, feed: Feed, secrets: Secrets, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        secrets: Secrets,
+        loop: asyncio.AbstractEventLoop,
+        activity: Activity | None = None,
+    ) -> None:
         self.feed = feed
+        self.activity = activity
         self.secrets = secrets
         self.loop = loop
         self.loading = False
@@ -165,6 +173,8 @@ class Transcript:
             self._close_text()
             text = self.text = Text(self._line("assistant", kind))
             text.line.partial = True
+            if self.activity is not None:
+                self.activity.now("writing" if kind == "text" else "thinking")
         self._append(text, storable(piece))
         if text.line.content == "" and text.content:
             self._store_text(text)
@@ -230,6 +240,8 @@ class Transcript:
         else:
             line, call = self._line("tool", "tool_call"), {"id": call_id}
         merge_call(call, update)
+        if self.activity is not None:
+            self.activity.now("tool", self.secrets.mask(storable(call["title"]))[:200])
         if call["status"] in _ENDED:
             self._tool_ended(call_id, line, call)
         else:
