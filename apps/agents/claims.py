@@ -109,6 +109,7 @@ class AgentKind:
         for session in queue:
             reason = counts.reason_against(session, closing=closing)
             if reason is None:
+                recovery.keep_apart(session)
                 claim = _take_or_fail(session, worker_id, host_id)
                 if claim is not None:
                     return claim

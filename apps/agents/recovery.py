@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import orjson
 from django.conf import settings
 from django.db.models import F, Q
+from django.utils import timezone
 
 from apps.agents import sessions, turns
 from apps.agents.models import AgentMessage, AgentSession, Turn
@@ -94,6 +95,19 @@ def line_up(host_id: str, at: datetime) -> None:
     )
     for place, (session_id, project_id) in enumerate(line):
         _wait(session_id, project_id, at + place * APART, ONE_BY_ONE if place else None)
+
+
+def keep_apart(session: AgentSession) -> None:
+    """Before a session in line goes on: the others stay behind it, also when it is late."""
+    if session.state != State.INTERRUPTED or session.not_before is None:
+        return
+    behind = AgentSession.objects.filter(
+        host_id=session.host_id, state=State.INTERRUPTED, queue_reason=ONE_BY_ONE, worker_id=None
+    ).exclude(pk=session.pk)
+    earliest = timezone.now()
+    for pk in behind.order_by("not_before", "pk").values_list("pk", flat=True):
+        earliest += APART
+        AgentSession.objects.filter(pk=pk, not_before__lt=earliest).update(not_before=earliest)
 
 
 @bus.atomically

@@ -60,11 +60,10 @@ def test_a_session_that_kills_its_worker_is_given_up_and_the_others_go_on(board:
         # Only the first two deaths hit everybody: after those the poison goes first.
         assert len(board.prompts(card)) <= 3
         board.assert_gapless(card)
-    # 5 s apart, each taken up by the worker's next look at its rows, every 2 s.
     starts = sorted(
         datetime.fromisoformat(board.session(card)["startedAt"]).timestamp() for card in innocent
     )
-    assert all(later - earlier > 2.5 for earlier, later in itertools.pairwise(starts)), starts
+    assert all(later - earlier > 4 for earlier, later in itertools.pairwise(starts)), starts
 
     board.api.post(f"{poison.url}/agent/message", {"content": "[say alive]"})
     board.finish(poison, timeout=30)
