@@ -12,7 +12,9 @@ import gc
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 BACKLOG = 2048
@@ -46,11 +48,21 @@ def _beat(descriptor: int) -> None:
     once()
 
 
+def _measure_with_monotonic_clock(reactor: Any) -> None:
+    """daphne and Twisted measure by the wall clock: set back, it would stop timers and pings for as long."""
+    from daphne import http_protocol, server, ws_protocol
+
+    type(reactor).seconds = staticmethod(time.monotonic)
+    for module in (http_protocol, server, ws_protocol):
+        module.time = SimpleNamespace(time=time.monotonic)
+
+
 def run_daphne(application: Any, listener: socket.socket, report: int | None) -> None:
     # daphne first: it chooses Twisted's reactor when it is imported.
     from daphne.server import Server
     from twisted.internet import reactor
 
+    _measure_with_monotonic_clock(reactor)
     listener.setblocking(False)  # noqa: FBT003
     listener.listen(BACKLOG)
 

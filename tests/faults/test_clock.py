@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from kanban_agents.servers import PING_EVERY
 from tests.faults import clock as clocks
 from tests.faults.clock import DAY, HOUR, Clock
 from tests.faults.conftest import Ground
 from tests.faults.findings import failing
 from tests.faults.rounds import share
-from tests.process.board import PASSWORD, Board
+from tests.process.board import PASSWORD, Board, board_in
 from tests.process.client import Client
 from tests.process.server import until
 
 CREDENTIALS = {"email": "alice@example.com", "password": PASSWORD}
+PING = b"\x89"
 STEPS = (2 * HOUR, 0, -2 * HOUR, DAY, -DAY, 0)
 
 
@@ -79,3 +82,27 @@ def test_the_clock_is_really_moved(ground: Ground, clock: Clock) -> None:
         for step in (2 * HOUR, -DAY):
             clock.move(step)
             assert abs(server_time(board) - time.time() - step) < 60
+
+
+def test_sockets_are_still_pinged_after_the_clock_was_set_back(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with (
+        board_in(tmp_path / "board", **clock.environment) as board,
+        socket.create_connection(("127.0.0.1", board.port), timeout=PING_EVERY + 15) as raw,
+    ):
+        request = [
+            f"GET /api/ws?token={board.api.token} HTTP/1.1",
+            f"Host: 127.0.0.1:{board.port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+        ]
+        raw.sendall("\r\n".join([*request, "", ""]).encode())
+        assert b" 101 " in raw.recv(10_000)
+        clock.move(-2 * HOUR)
+        said = b""
+        while PING not in said:
+            said = raw.recv(10_000)
+            assert said, "the socket was closed"
