@@ -190,10 +190,13 @@ class Loop:
         return kind.owned(self.lease.worker_id), kind.news(self.lease.worker_id)
 
     async def _tick(self) -> None:
-        """Every two seconds, or at once when woken: adopt, claim, look at what is due."""
+        """Every two seconds adopt and claim; at once when woken claim."""
+        looked_at = float("-inf")
         while not self.stopping.is_set():
-            await self._adopt()
-            await self._abandon()
+            if time.monotonic() - looked_at >= TICK_S:
+                looked_at = time.monotonic()
+                await self._adopt()
+                await self._abandon()
             if self.wake.is_set():
                 self.wake.clear()
                 await self.read_flags()
