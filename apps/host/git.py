@@ -23,6 +23,7 @@ from apps.host.git_command import (
     Tree,
     environment,
     locate,
+    may_configure,
     run,
     split_nul,
     tree,
@@ -70,16 +71,34 @@ class Diff:
 
 def inspect(path: Path) -> RepositoryInfo:
     """What git makes of a directory; anything that isn't in a repository is `is_git=False`."""
-    asked = (
-        "--is-bare-repository",
-        "--path-format=absolute",
-        "--git-common-dir",
-        "--show-toplevel",
+    return _inspect_usual(path) or _inspect_any(path)
+
+
+_WHERE = ("--is-bare-repository", "--path-format=absolute", "--git-common-dir", "--show-toplevel")
+
+
+def _inspect_usual(path: Path) -> RepositoryInfo | None:
+    """By one process; None unless it has a working tree and a branch with commits that is checked out."""
+    asked = ["rev-parse", *_WHERE, "HEAD^{commit}", "--symbolic-full-name", "HEAD"]
+    code, output = Call(asked, cwd=path).result(accept=(0, 1, 128))
+    lines = os.fsdecode(output).split("\n")[:-1]
+    if code or len(lines) != 5 or lines[0] != "false" or not lines[4].startswith("refs/heads/"):
+        return None
+    return RepositoryInfo(
+        is_git=True,
+        has_commits=True,
+        head_branch=lines[4].removeprefix("refs/heads/"),
+        head_commit=lines[3],
+        toplevel=Path(lines[2]),
+        common_dir=Path(lines[1]),
     )
+
+
+def _inspect_any(path: Path) -> RepositoryInfo:
     calls = [
         Call(arguments, cwd=path)
         for arguments in (
-            ("rev-parse", *asked),
+            ("rev-parse", *_WHERE),
             ("symbolic-ref", "--quiet", "HEAD"),
             ("rev-parse", "--verify", "--quiet", "HEAD^{commit}"),
         )
@@ -362,8 +381,19 @@ def fetch_base(repo: Path, ref: str, timeout: float = 10) -> str | None:
     return fetched.strip() if merge_base(repo, local, fetched.strip()) == local else None
 
 
+def _old_remotes(common: Path) -> bool:
+    """Files of before git 1.5, which still count."""
+    return any(
+        folder.is_dir() and any(folder.iterdir())
+        for folder in (common / "remotes", common / "branches")
+    )
+
+
 def _upstream(repo: Path, ref: str) -> tuple[str, str, str] | None:
     """Remote, the branch's name there, and the name under which it is kept here."""
+    dirs = locate(repo)
+    if dirs is not None and not may_configure(dirs, "remote") and not _old_remotes(dirs.common):
+        return None
     shape = "--format=%(upstream:remotename)%00%(upstream:remoteref)%00%(upstream)"
     found = run(["for-each-ref", shape, f"refs/heads/{ref}"], cwd=repo).decode().splitlines()
     if found:

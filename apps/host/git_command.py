@@ -103,16 +103,21 @@ def locate(path: Path) -> GitDirs | None:
     return GitDirs(own, Path(os.path.realpath(own / shared)) if shared else own)
 
 
-def filters_off(cwd: Path, dirs: GitDirs) -> tuple[tuple[str, str], ...]:
-    """Settings that empty every filter driver which a repository's configuration defines."""
+def may_configure(dirs: GitDirs, word: str) -> bool:
+    """Whether the repository's configuration may have sections or keys with that word, read without git.
+
+    They are there in the text, or in another file that the text includes: the usual repository is spared a
+    process (2 ms).
+    """
     texts = [
         _small_text(file).lower() for file in (dirs.common / "config", dirs.own / "config.worktree")
     ]
-    # A driver's section has its own name in the text, or is in another file that the text includes: the
-    # usual repository is spared a process (2 ms).
-    if not any(
-        "filter" in text or "include" in text or len(text) > _CONFIG_LIMIT for text in texts
-    ):
+    return any(word in text or "include" in text or len(text) > _CONFIG_LIMIT for text in texts)
+
+
+def filters_off(cwd: Path, dirs: GitDirs) -> tuple[tuple[str, str], ...]:
+    """Settings that empty every filter driver which a repository's configuration defines."""
+    if not may_configure(dirs, "filter"):
         return ()
     output = run(
         ["config", "--includes", "--name-only", "-z", "--get-regexp", r"^filter\."],

@@ -15,7 +15,7 @@ from pathlib import Path
 from apps.host import git
 from apps.host.disk import delete_tree
 from apps.host.errors import GitFailed
-from apps.host.git_command import GitDirs, locate, run
+from apps.host.git_command import GitDirs, locate, may_configure, run
 
 
 def metadata(path: Path) -> GitDirs | None:
@@ -105,6 +105,26 @@ def clear_stale_locks(path: Path) -> list[Path]:
             file.unlink()
             removed.append(file)
     return removed
+
+
+_LARGEST_LIST_OF_REFS = 1 << 20
+
+
+def is_free(dirs: GitDirs, branch: str) -> bool:
+    """Whether there surely is no such branch, told without git: it spares the usual repository a process."""
+    if (dirs.common / "reftable").exists() or may_configure(dirs, "refstorage"):
+        return False
+    if os.path.lexists(dirs.common / "refs" / "heads" / branch):
+        return False
+    packed = dirs.common / "packed-refs"
+    try:
+        if packed.stat().st_size > _LARGEST_LIST_OF_REFS:
+            return False
+        return f" refs/heads/{branch}\n".encode() not in packed.read_bytes()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def clear_branch_lock(common_dir: Path, branch: str) -> None:

@@ -25,6 +25,7 @@ from apps.host.worktree_metadata import (
     clear_branch_lock,
     clear_stale_locks,
     forget,
+    is_free,
     moment,
     quarantine,
     valid,
@@ -166,13 +167,20 @@ def _create_locked(
         clear_branch_lock(common_dir, branch)
     for attempt in range(_TRIES):
         forget(common_dir, path)
-        taken = _branches_like(repo, branch, base)
+        taken = (
+            {}
+            if attempt == 0
+            and not owns_branch
+            and base in (None, info.head_branch)
+            and is_free(dirs, branch)
+            else _branches_like(repo, branch, base)
+        )
         again = owns_branch and branch in taken
         lost = None
         start: str | None = None
         name = branch
         if not again:
-            start = _start(repo, info.head_commit, base, taken)
+            start = _start(repo, info, base, taken)
             name = branch if branch not in taken else _free_name(branch, taken)
             if owns_branch:
                 lost = f"The branch {branch} is gone; the work starts again from {base or 'HEAD'}."
@@ -200,8 +208,13 @@ def _create_locked(
     raise last
 
 
-def _start(repo: Path, head: str | None, base: str | None, branches: Mapping[str, str]) -> str:
-    found = head if base is None else branches.get(base) or git.resolve(repo, base)
+def _start(
+    repo: Path, info: git.RepositoryInfo, base: str | None, branches: Mapping[str, str]
+) -> str:
+    if base in (None, info.head_branch):
+        found = info.head_commit
+    else:
+        found = branches.get(str(base)) or git.resolve(repo, str(base))
     if found is None:
         raise GitFailed(
             f"The base branch {base} does not exist in the repository. Choose another one in the"

@@ -85,6 +85,14 @@ def test_a_branch_that_is_not_the_cards_is_never_reused(repo: Repository, data_d
     assert made.branch == "card/card_001-3"
 
 
+def test_nor_is_one_that_git_has_packed_away(repo: Repository, data_dir: Path) -> None:
+    repo.git("branch", "card/card_001")
+    repo.git("pack-refs", "--all")
+    assert not (repo.path / ".git/refs/heads/card/card_001").exists()
+    assert make(repo.path, data_dir).branch == "card/card_001-2"
+    assert make(repo.path, data_dir, "card_002").branch == "card/card_002"
+
+
 def test_a_missing_worktree_is_made_again_from_its_branch(repo: Repository, data_dir: Path) -> None:
     made = make(repo.path, data_dir)
     repo.write("work.txt", "x\n", at=made.path)
