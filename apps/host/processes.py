@@ -212,16 +212,37 @@ async def terminate(process: Process, grace: float = 1.0) -> int:
 
 
 def _environment(pid: int) -> bytes:
+    """Empty where it can't be read. In the middle of exec there seems to be none: it is asked for again."""
+    for _ in range(_EXEC_TRIES):
+        data = _environment_now(pid)
+        if data != b"":
+            return data or b""
+        fields = _stat(pid)
+        if not fields or fields[0] in (b"Z", b"X") or fields[_VSIZE] == b"0":
+            return b""
+        if fields[_ENV_START] == fields[_ENV_END] != b"0":
+            return b""
+        time.sleep(0.0005)
+    return b""
+
+
+# Where proc(5) has them in /proc/<pid>/stat, counted from the state. A kernel thread has no memory; the
+# start of an environment is 0 until exec has put it in place.
+_VSIZE, _ENV_START, _ENV_END = 20, 47, 48
+_EXEC_TRIES = 100
+
+
+def _environment_now(pid: int) -> bytes | None:
     try:
         descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return None
     try:
         parts = []
         while part := os.read(descriptor, 65536):
             parts.append(part)
     except OSError:
-        return b""
+        return None
     finally:
         os.close(descriptor)
     return b"".join(parts)

@@ -260,3 +260,22 @@ def test_a_sweep_that_finds_nothing_is_cheap() -> None:
         assert sweep_run("nobody", "sess_001") == []
         took.append(time.perf_counter() - began)
     assert min(took) < 0.01 * max(1, count / 100)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
+def test_a_sweep_finds_what_is_in_the_middle_of_exec(tmp_path: Path) -> None:
+    """For a moment such a process has no environment, as far as /proc can tell."""
+    program = tmp_path / "again"
+    program.write_text('#!/bin/sh\nexec "$0"\n')
+    program.chmod(0o700)
+    for number in range(60):
+        child = subprocess.Popen(
+            [str(program)], env={"BOARD_RUN": f"hexec:sess_001.{number}"}, start_new_session=True
+        )
+        try:
+            time.sleep(0.002)
+            assert processes.sweep("hexec:") == []
+            assert child.wait(1) == -signal.SIGKILL
+        finally:
+            child.kill()
+            child.wait()
