@@ -10,11 +10,13 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
+from apps.cards import elsewhere
 from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
 from apps.common.ids import public_id
@@ -225,22 +227,48 @@ def _branch_name(card: Card) -> str:
 
 
 def card_diff(card: Card) -> git.Diff | None:
-    """Changes against the merge base, uncommitted and new files included; None without a worktree."""
-    row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
-    if row is None or row.base_commit is None or not Path(row.path).is_dir():
-        return None
-    return git.diff(Path(row.path), row.base_commit)
+    """Changes against the merge base, uncommitted and new files included; None without a worktree.
+
+    Raises HostError as git does, and Unavailable when the host that has the worktree doesn't answer.
+    """
+    found = _look_or_ask("diff", card.pk)
+    return None if found is None else git.Diff(**found)
 
 
 def deletion_obstacle(card: Card) -> tuple[str, str] | None:
     """Work in the worktree that deleting the card would put aside: (code, sentence), or None."""
-    row = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY).first()
-    if row is None or not Path(row.path).is_dir():
-        return None
-    lost = worktrees.unsaved_work(
-        Path(row.repository), Path(row.path), row.base_ref or row.base_commit
-    )
+    lost = _look_or_ask("unsaved", card.pk)
     return None if lost is None else ("worktree_dirty", lost)
+
+
+def _look_or_ask(what: str, card_id: int) -> Any:
+    row = Worktree.objects.filter(card_id=card_id, state=Worktree.State.READY).first()
+    if row is None:
+        return None
+    if not elsewhere.is_elsewhere(row):
+        return _look(what, row)
+    answer = elsewhere.ask(row, what)
+    if "error" in answer:
+        raise HostError(answer["error"], code=answer["code"])
+    return answer["found"]
+
+
+def look(what: str, card_id: int) -> dict[str, Any]:
+    """For another host: `found`, or `error` and `code`."""
+    row = Worktree.objects.filter(card_id=card_id, state=Worktree.State.READY).first()
+    try:
+        return {"found": None if row is None else _look(what, row)}
+    except HostError as error:
+        return {"error": str(error), "code": error.code}
+
+
+def _look(what: str, row: Worktree) -> Any:
+    path = Path(row.path)
+    if not path.is_dir():
+        return None
+    if what == "diff":
+        return None if row.base_commit is None else asdict(git.diff(path, row.base_commit))
+    return worktrees.unsaved_work(Path(row.repository), path, row.base_ref or row.base_commit)
 
 
 def remove_due(host_id: str) -> None:

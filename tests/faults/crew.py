@@ -27,17 +27,17 @@ class Crew(Board):
         self.wait_healthy(timeout=timeout)
         return 0.0
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        worker = self._run("serve", "--role", "worker")
+    def add_worker(self, **environment: str) -> subprocess.Popen[bytes]:
+        worker = self._run("serve", "--role", "worker", **environment)
         self.workers.append(worker)
         return worker
 
-    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         with self.output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), *arguments],
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -14,7 +14,9 @@ from celery.apps import worker as celery_worker
 from celery.beat import Scheduler, Service
 from celery.exceptions import SecurityWarning
 from celery.worker import state
+from django.conf import settings
 
+from apps.host.disk import host_id
 from apps.runs.worker import STOP_WITHIN_S
 
 THREADS = 4
@@ -70,6 +72,7 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
     # About root, whom messages in pickle would endanger; ours are JSON and containers run as root.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
+    from apps.cards import elsewhere
     from apps.runs import worker as loop
 
     stopper: list[threading.Thread] = []
@@ -88,7 +91,7 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
         hostname=f"worker-{os.getpid()}@kanban",
         pool="threads",
         concurrency=THREADS,
-        queues=queues,
+        queues=[*queues, elsewhere.queue_of(host_id(settings.DATA_DIR))],
         loglevel="WARNING",
         quiet=True,
         without_gossip=True,
