@@ -79,6 +79,7 @@ class Observer:
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     hosts: dict[str, tuple[frozenset[tuple[str, int]], float]] = field(default_factory=dict)
     looked_at: float = field(default_factory=time.monotonic)
+    hosts_looked_at: float = field(default_factory=time.monotonic)
 
     def database_was_gone(self) -> None:
         """After an outage nobody could beat: everybody gets the full time again."""
@@ -118,6 +119,10 @@ class Observer:
         for host, worker_id, count in rows:
             beats[host].add((worker_id, count))
         now = time.monotonic()
+        if now - self.hosts_looked_at > settings.HOST_GONE_AFTER_S / 2:
+            # This process stood still, or the database did: nobody could be seen.
+            self.hosts.clear()
+        self.hosts_looked_at = now
         gone = []
         for host, found in beats.items():
             last = self.hosts.get(host)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeVar
 
 from django.conf import settings
@@ -99,7 +100,7 @@ class Loop:
         self.observer = leases.Observer(self.lease.worker_id, self.host_id, self.data_dir)
         self.sink.start(self.loop)
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
-        jobs = [self._beat(), self._flags(), self._due(), self._pulse()]
+        jobs = [self._beat(), self._flags(), self._due(), self._hosts(), self._pulse()]
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
         tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()
@@ -196,7 +197,6 @@ class Loop:
             if time.monotonic() - looked_at >= TICK_S:
                 looked_at = time.monotonic()
                 await self._adopt()
-                await self._abandon()
             if self.wake.is_set():
                 self.wake.clear()
                 await self.read_flags()
@@ -327,36 +327,46 @@ class Loop:
             for worker_id in dead:
                 owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
                 for run_id in owned:
-                    await self.database(
-                        lambda kind=kind, run_id=run_id, w=worker_id: kind.take_over(  # type: ignore[misc]
-                            run_id, dead=w, worker_id=self.lease.worker_id, at=at
-                        )
-                    )
+                    await self._take_over(kind, run_id, worker_id, at)
             if again:
                 await self.database(lambda kind=kind: kind.line_up(self.host_id, at))  # type: ignore[misc]
         for worker_id in dead:
             await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
-
-    async def _abandon(self) -> None:
-        hosts: set[str] = set()
-        for kind in kinds():
-            hosts |= await self.database(kind.hosts)
-        if hosts <= {self.host_id}:
-            return
-        for host in await self.database(lambda: self.observer.gone_hosts(hosts)):
-            logger.error("no worker of host %s is left; its runs end", host)
-            left: set[str] = set()
-            for kind in kinds():
-                await self.database(lambda kind=kind, host=host: kind.abandon(host))  # type: ignore[misc]
-                left |= await self.database(kind.hosts)
-            if host not in left:
-                await self.database(lambda host=host: self.observer.forget_host(host))  # type: ignore[misc]
 
     def _dead(self) -> list[str]:
         """Dead workers of this host, and names that own something but have no row (any more)."""
         dead = self.observer.dead()
         owners = {owner for kind in kinds() for owner in kind.owners(self.host_id)}
         return dead + leases.without_row(owners - {*dead, self.lease.worker_id})
+
+    async def _take_over(self, kind: Kind, run_id: int, dead: str, at: datetime) -> None:
+        try:
+            await self.database(
+                lambda: kind.take_over(run_id, dead=dead, worker_id=self.lease.worker_id, at=at)
+            )
+        except Exception:
+            # One row that can't be understood must not end every worker that comes upon it.
+            logger.exception("%s %s can't be taken over; it is tried again", kind.name, run_id)
+
+    async def _hosts(self) -> None:
+        """End the runs of hosts that have lost all their workers."""
+        while True:
+            await asyncio.sleep(settings.HOST_GONE_AFTER_S / 10)
+            hosts: set[str] = set()
+            for kind in kinds():
+                hosts |= await self.database(kind.hosts)
+            gone = await self.database(lambda hosts=hosts: self.observer.gone_hosts(hosts))  # type: ignore[misc]
+            for host in gone:
+                logger.error("no worker of host %s is left; its runs end", host)
+                await self._abandon(host)
+
+    async def _abandon(self, host: str) -> None:
+        left: set[str] = set()
+        for kind in kinds():
+            await self.database(lambda kind=kind: kind.abandon(host))  # type: ignore[misc]
+            left |= await self.database(kind.hosts)
+        if host not in left:
+            await self.database(lambda: self.observer.forget_host(host))
 
 
 async def _forever(job: object) -> None:
