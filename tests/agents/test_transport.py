@@ -10,24 +10,37 @@ import orjson
 from apps.agents.runtime.transport import LONGEST_LINE, AgentTransport
 
 
+class Pipe(asyncio.ReadTransport):
+    reads = True
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
 class Harness:
     def __init__(self) -> None:
         self.updates: list[dict[str, Any]] = []
-        self.stdout = asyncio.StreamReader()
         self.open = asyncio.Event()
         self.open.set()
         self.transport = AgentTransport(
             None,  # type: ignore[arg-type]
-            self.stdout,
             on_update=self.updates.append,
             room=self.room,
+            full=lambda: not self.open.is_set(),
         )
+        self.pipe = Pipe()
+        self.transport.connection_made(self.pipe)
 
     async def room(self) -> None:
         await self.open.wait()
 
     def say(self, *lines: bytes) -> None:
-        self.stdout.feed_data(b"".join(line + b"\n" for line in lines))
+        said = b"".join(line + b"\n" for line in lines)
+        for at in range(0, len(said), 1 << 16):
+            self.transport.data_received(said[at : at + (1 << 16)])
 
 
 def update(text: str) -> bytes:
@@ -49,7 +62,7 @@ async def test_lines_cut_anywhere_are_put_together() -> None:
     whole = update("ü€") + b"\n" + ANSWER + b"\n"
     receiving = asyncio.ensure_future(harness.transport.receive())
     for at in range(len(whole)):
-        harness.stdout.feed_data(whole[at : at + 1])
+        harness.transport.data_received(whole[at : at + 1])
         await asyncio.sleep(0)
     assert (await receiving or {})["id"] == 1
     assert harness.updates == [{"n": "ü€"}]
@@ -80,14 +93,25 @@ async def test_a_line_without_end_does_not_fill_the_memory() -> None:
 async def test_nothing_is_read_while_the_sink_has_no_room() -> None:
     harness = Harness()
     harness.open.clear()
-    harness.say(update("a"))
-    receiving = asyncio.ensure_future(harness.transport.receive())
-    await asyncio.sleep(0.05)
-    assert harness.updates == []
+    harness.say(update("a"), ANSWER)
+    assert not harness.pipe.reads
+    assert (await harness.transport.receive() or {})["id"] == 1
+    assert not harness.pipe.reads
     harness.open.set()
-    harness.stdout.feed_eof()
-    assert await receiving is None
+    await asyncio.sleep(0.01)
+    assert harness.pipe.reads
+    harness.transport.connection_lost(None)
+    assert await harness.transport.receive() is None
     assert harness.updates == [{"n": "a"}]
+
+
+async def test_nothing_is_read_while_nobody_takes_what_was_asked() -> None:
+    harness = Harness()
+    harness.say(*[ANSWER] * 150)
+    assert not harness.pipe.reads
+    for _ in range(150):
+        assert await harness.transport.receive() is not None
+    assert harness.pipe.reads
 
 
 async def test_an_update_that_cannot_be_taken_is_noted_and_the_next_one_is_taken() -> None:
@@ -115,13 +139,10 @@ async def test_a_line_nested_too_deep_is_garbage() -> None:
 async def test_waiting_for_room_is_not_the_agents_silence() -> None:
     harness = Harness()
     harness.open.clear()
-    receiving = asyncio.ensure_future(harness.transport.receive())
-    await asyncio.sleep(0.05)
+    harness.say(update("a"))
     assert harness.transport.paused
     harness.transport.heard_at = 0
     harness.open.set()
     await asyncio.sleep(0.01)
     assert not harness.transport.paused
     assert harness.transport.heard_at > 0
-    harness.stdout.feed_eof()
-    assert await receiving is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterable
@@ -53,12 +54,11 @@ class Agent:
         self.session_id = ""
         self.capabilities: dict[str, Any] = {}
         self.stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        # Spawned with three pipes.
+        # Spawned with pipes for them.
         assert process.stdin is not None
-        assert process.stdout is not None
         assert process.stderr is not None
         self.transport = AgentTransport(
-            process.stdin, process.stdout, on_update=transcript.update, room=feed.room
+            process.stdin, on_update=transcript.update, room=feed.room, full=lambda: feed.full
         )
         self.connection = Connection(self._answer, self.transport)
         self._stderr_task = asyncio.create_task(self._read_stderr(process.stderr))
@@ -75,14 +75,24 @@ class Agent:
         transcript: Transcript,
         people: People,
     ) -> Agent:
-        try:
-            process = await processes.spawn(
-                list(preset.command), cwd=cwd, env=environment, marker=marker
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb", buffering=0) as output:
+            try:
+                process = await processes.spawn(
+                    list(preset.command), cwd=cwd, env=environment, marker=marker, stdout=writing
+                )
+            except SpawnFailed as error:
+                said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
+                raise Failed("agent_start_failed", said) from None
+            finally:
+                os.close(writing)
+            agent = cls(preset, process, feed, transcript, people)
+            loop = asyncio.get_running_loop()
+            # The loop closes what it is given.
+            await loop.connect_read_pipe(
+                lambda: agent.transport, os.fdopen(os.dup(output.fileno()), "rb", buffering=0)
             )
-        except SpawnFailed as error:
-            said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
-            raise Failed("agent_start_failed", said) from None
-        return cls(preset, process, feed, transcript, people)
+        return agent
 
     async def initialize(self) -> None:
         answer = await self._within(
@@ -197,6 +207,7 @@ class Agent:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.connection.close(), 1)
         await processes.terminate(self.process, grace=0.2)
+        self.transport.stop()
         self._stderr_task.cancel()
         await asyncio.gather(self._stderr_task, return_exceptions=True)
 

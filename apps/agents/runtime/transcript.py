@@ -29,7 +29,7 @@ DELTA_EVERY_S = 1 / 30
 LONGEST_MESSAGE = 1_000_000
 DEEPEST = 100
 # Agents send late parts of a call soon or never; all calls of a long turn would fill the memory.
-ENDED_CALLS_KEPT = 100
+ENDED_CALLS_KEPT = 50
 _ENDED = {"completed", "failed", "cancelled"}
 
 

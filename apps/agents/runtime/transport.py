@@ -5,6 +5,9 @@ against the protocol's schema would cost more than everything else a worker does
 the library does not know yet must not break a session. Everything else goes to the library.
 
 When the sink has no room, nothing is read: the pipe fills and the agent waits. Nothing is dropped.
+
+Lines are taken where the loop hands them over: to wake a task for each, as a stream's reader does, cost a
+fifth of the worker under 100 agents.
 """
 
 from __future__ import annotations
@@ -21,29 +24,34 @@ import orjson
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 16
 LONGEST_LINE = 8 << 20
 GARBAGE_LIMIT = 1_000
+# Requests and answers that nobody has taken yet, before no more is read.
+MOST_UNTAKEN = 100
 # More than is ever shown: a secret must not be cut before it is masked.
 GARBAGE_KEPT = 4_000
 
 
-class AgentTransport:
-    """The library's Transport over a child's pipes."""
+class AgentTransport(asyncio.Protocol):
+    """The library's Transport over a child's pipes, and the protocol of the one that is its output."""
 
     def __init__(
         self,
         stdin: asyncio.StreamWriter,
-        stdout: asyncio.StreamReader,
         *,
         on_update: Callable[[dict[str, Any]], None],
         room: Callable[[], Awaitable[None]],
+        full: Callable[[], bool],
     ) -> None:
         self._stdin = stdin
-        self._stdout = stdout
         self._on_update = on_update
         self._room = room
-        self._lines: deque[bytes] = deque()
+        self._full = full
+        self._pipe: asyncio.ReadTransport | None = None
+        self._untaken: deque[dict[str, Any]] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self._ended = False
         self._rest = b""
         self._skipping = False
         self.heard_at = time.monotonic()
@@ -51,6 +59,8 @@ class AgentTransport:
         self.paused = False
         self.garbage: deque[str] = deque(maxlen=5)
         self.garbage_lines = 0
+
+    # What the library calls
 
     async def send(self, message: dict[str, Any]) -> None:
         self._stdin.write(orjson.dumps(message) + b"\n")
@@ -60,28 +70,82 @@ class AgentTransport:
         self._stdin.close()
 
     async def receive(self) -> dict[str, Any] | None:
-        while True:
-            while self._lines:
-                message = self._parse(self._lines.popleft())
-                if message is None:
-                    continue
-                if message.get("method") == "session/update" and "id" not in message:
-                    params = message.get("params")
-                    if isinstance(params, dict) and isinstance(params.get("update"), dict):
-                        self._take(params["update"])
-                    continue
-                return message
-            await self._wait_for_room()
-            if not await self._read():
+        while not self._untaken:
+            if self._ended:
                 return None
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        message = self._untaken.popleft()
+        self._read_on()
+        return message
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.ReadTransport)
+        self._pipe = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        *lines, rest = (self._rest + data).split(b"\n")
+        if self._skipping and lines:
+            self._skipping = False
+            lines.pop(0)
+        for line in lines:
+            self._hear(line)
+        if len(rest) > LONGEST_LINE:
+            self._note(f"a line of more than {LONGEST_LINE >> 20} MiB")
+            self._skipping, rest = True, b""
+        self._rest = b"" if self._skipping else rest
+        if self._full():
+            self._pause_for_room()
+        elif len(self._untaken) > MOST_UNTAKEN and self._pipe is not None:
+            self._pipe.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._ended = True
+        self._wake()
+
+    def stop(self) -> None:
+        """Read no more, whoever may still hold the other end."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def _hear(self, line: bytes) -> None:
+        message = self._parse(line)
+        if message is None:
+            return
+        if message.get("method") == "session/update" and "id" not in message:
+            params = message.get("params")
+            if isinstance(params, dict) and isinstance(params.get("update"), dict):
+                self._take(params["update"])
+            return
+        self._untaken.append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _pause_for_room(self) -> None:
+        if self._pipe is not None and self._waiting is None:
+            self._pipe.pause_reading()
+            self.paused = True
+            self._waiting = asyncio.create_task(self._wait_for_room())
 
     async def _wait_for_room(self) -> None:
-        self.paused = True
         try:
             await self._room()
         finally:
             self.heard_at = time.monotonic()
-            self.paused = False
+            self.paused, self._waiting = False, None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._pipe is not None and not self.paused and len(self._untaken) <= MOST_UNTAKEN:
+            self._pipe.resume_reading()
 
     def _take(self, update: dict[str, Any]) -> None:
         try:
@@ -90,22 +154,6 @@ class AgentTransport:
             what = f"an update that can't be taken: {type(error).__name__}"
             logger.warning("%s", what)
             self._note(what)
-
-    async def _read(self) -> bool:
-        chunk = await self._stdout.read(CHUNK)
-        self.heard_at = time.monotonic()
-        if not chunk:
-            return False
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        if self._skipping and lines:
-            self._skipping = False
-            lines.pop(0)
-        self._lines.extend(lines)
-        if len(rest) > LONGEST_LINE:
-            self._note(f"a line of more than {LONGEST_LINE >> 20} MiB")
-            self._skipping, rest = True, b""
-        self._rest = b"" if self._skipping else rest
-        return True
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         if not line.strip():
