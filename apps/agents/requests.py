@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.agents.events import RequestChanged
-from apps.agents.models import AgentMessage, AgentRequest, AgentSession
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.common.ids import public_id
 from apps.events import bus
 
@@ -133,6 +133,9 @@ def with_news(worker_id: str) -> set[int]:
         session__worker_id=worker_id, queue=AgentMessage.Queue.NEXT
     ).values_list("session_id", flat=True)
     answered = AgentRequest.objects.filter(
-        session__worker_id=worker_id, state=AgentRequest.State.ANSWERED, delivered_at=None
+        session__worker_id=worker_id,
+        turn__state=Turn.State.SENT,
+        state=AgentRequest.State.ANSWERED,
+        delivered_at=None,
     ).values_list("session_id", flat=True)
     return {*following, *answered}

@@ -13,6 +13,7 @@ so and ends.
     [environment FILE]             writes its environment as JSON       [stderr TEXT]
     [tool write|append FILE TEXT] [tool read FILE] [tool run COMMAND]   tool calls in the working directory
     [ask-permission TITLE]         waits for leave; refused: says so and ends the turn
+    [ask-and-go TITLE]             asks, and doesn't wait for the answer
     [plan TEXT]                    asks to leave plan mode     [question TEXT|A|B]   says what was answered
     [sleep S] [lines N/s for T s]  waits; N numbered tool calls a second
     [flood 50MB] [bigline 200kB]   numbered tool calls of 10 kB; one chunk of that size

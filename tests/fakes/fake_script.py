@@ -237,6 +237,11 @@ class Script:
             raise TurnOver("end_turn")
         self._tool_done(call)
 
+    def do_ask_and_go(self, title: str) -> None:
+        """Asks, and does not wait for the answer."""
+        threading.Thread(target=self.do_ask_permission, args=[title], daemon=True).start()
+        time.sleep(0.5)
+
     def do_plan(self, text: str) -> None:
         options = [
             {"optionId": "start", "name": "Start working", "kind": "allow_once"},

@@ -255,3 +255,18 @@ def test_a_limit_of_the_provider_is_waited_for(board: Board, project: Project) -
     board.finish(card)
     assert board.texts(card) == ["one", "two"]
     assert "provider's limit, which is over" in board.prompts(card)[1]
+
+
+def test_a_question_that_the_agent_does_not_wait_for_is_withdrawn_with_its_turn(
+    board: Board, asking: Project
+) -> None:
+    card = board.work(asking, "[ask-and-go Deploy] [say went on] [sleep 1]")
+    request = open_request(board, card)
+    board.api.post(f"{card.url}/agent/message", {"content": "[sleep 1] [say next]"})
+    board.finish(card)
+    assert board.texts(card) == ["went on", "next"]
+    [stored] = board.api.get(f"{card.url}/agent/requests")
+    assert stored["state"] == "withdrawn"
+    url = f"{card.url}/agent/requests/{request['id']}/answer"
+    refused = board.api.refusal("POST", url, {"optionId": "yes"})
+    assert (refused.status, refused.code) == (409, "request_closed")

@@ -255,6 +255,8 @@ async def _turn(
     except Failed as failed:
         failure = failed
     finally:
+        # What it still asks belongs to a turn that is over.
+        people.withdraw()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
     agent.transcript.end_turn()
