@@ -108,16 +108,18 @@ def _prepare_locked(
     row, info = Worktree.objects.filter(card_id=card.pk).first(), None
     if row is None:
         info = git.inspect(repository)
-        row = _insert_row(card, host_id, project.base_branch or info.head_branch)
+        row = _insert_row(card, host_id, project.base_branch or info.head_branch, run)
+    else:
+        # Where it is used it is: its host may have gone, and its directory may be shared.
+        Worktree.objects.filter(pk=row.pk).update(session_wire_id=run, host_id=host_id)
     path = Path(row.path)
-    # Where it is used it is: its host may have gone, and its directory may be shared.
-    Worktree.objects.filter(pk=row.pk).update(session_wire_id=run, host_id=host_id)
     if row.state == Worktree.State.READY and worktrees.valid(path, repository):
         worktrees.clear_stale_locks(path)
         return Place(path)
     lost = row.state == Worktree.State.READY
     ours = Worktree.objects.filter(pk=row.pk).exclude(state=Worktree.State.REMOVING)
-    if not ours.update(state=Worktree.State.CREATING):
+    # One that was just made is in that state, and every commit waits for the disk.
+    if info is None and not ours.update(state=Worktree.State.CREATING):
         raise _gone()
     if path.exists() or path.is_symlink():
         if row.branch is None:
@@ -197,7 +199,7 @@ def _notice(made: worktrees.Worktree) -> str:
 
 
 @bus.atomically
-def _insert_row(card: Card, host_id: str, base_ref: str | None) -> Worktree:
+def _insert_row(card: Card, host_id: str, base_ref: str | None, run: str) -> Worktree:
     """Deleting a card marks the rows it finds: under the stream's lock none can slip in behind it."""
     bus.lock(card.project_id)
     if not Card.objects.filter(pk=card.pk).exists():
@@ -209,6 +211,7 @@ def _insert_row(card: Card, host_id: str, base_ref: str | None) -> Worktree:
         repository=card.project.path,
         path=str(directory(card.pk)),
         base_ref=base_ref,
+        session_wire_id=run,
     )
 
 
