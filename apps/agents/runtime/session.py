@@ -11,28 +11,22 @@ import contextlib
 import logging
 import threading
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from django.conf import settings
-
-from apps.agents import attempts, gate, turns, waiting
+from apps.agents import attempts, turns, waiting
 from apps.agents.models import AgentMessage, AgentSession
-from apps.agents.runtime import failures
+from apps.agents.runtime import failures, setting
 from apps.agents.runtime.activity import Activity
 from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.lines import AgentLines
 from apps.agents.runtime.masking import Secrets
 from apps.agents.runtime.people import People
+from apps.agents.runtime.setting import Deferred, Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import worktrees
-from apps.common.ids import optional_id, public_id
-from apps.credentials.resolution import environment as credential_environment
 from apps.host import processes
-from apps.host.environment import agent_environment, home_for
-from apps.host.errors import HostError
 from apps.runs.kinds import Claim, Handle, Kind, Surroundings
 
 logger = logging.getLogger(__name__)
@@ -57,24 +51,6 @@ class Parked(Exception):
 
 class SendNow(Exception):
     """The turn is to end at once, but the agent didn't: its process goes, the session goes on."""
-
-
-class Deferred(Exception):
-    """The card can't start; it waits for a person to change something."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything an attempt needs to know, read once."""
-
-    session: AgentSession
-    equipment: gate.Equipment
-    person: tuple[str, str]
 
 
 async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
@@ -110,30 +86,30 @@ async def _final(
 async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     await _room(kind, handle, around)
-    setting = await around.database(lambda: _setting(claim))
-    place = await _prepared(handle, around, setting.session)
-    secrets = Secrets([setting.equipment.credential.secret] if setting.equipment.credential else [])
+    known = await around.database(lambda: setting.read(claim))
+    place = await _prepared(handle, around, known.session)
+    secrets = Secrets([known.equipment.credential.secret] if known.equipment.credential else [])
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
     activity = Activity(
-        project_id=setting.session.project_id,
-        card_id=setting.session.card_id,
+        project_id=known.session.project_id,
+        card_id=known.session.card_id,
         session_id=claim.run_id,
     )
     transcript = Transcript(feed, secrets, asyncio.get_running_loop(), activity)
     if place.notice:
         transcript.say(AgentMessage.Role.SYSTEM, "status", place.notice)
-    people = People(handle, around, transcript, setting.session.permission_mode)
+    people = People(handle, around, transcript, known.session.permission_mode)
     agent = await Agent.start(
-        setting.equipment.preset,
+        known.equipment.preset,
         cwd=place.path,
-        environment=_environment(setting, claim),
+        environment=setting.environment(known, claim),
         marker=claim.marker,
         feed=feed,
         transcript=transcript,
         people=people,
     )
     try:
-        await _talk(handle, around, setting, agent, place.path)
+        await _talk(handle, around, known, agent, place.path)
     finally:
         transcript.end_turn()
         activity.close()
@@ -161,7 +137,7 @@ async def _prepared(handle: Handle, around: Surroundings, session: AgentSession)
     """
     given_up = threading.Event()
     claim = handle.claim
-    work = asyncio.ensure_future(around.disk(lambda: _prepare(session, claim, given_up)))
+    work = asyncio.ensure_future(around.disk(lambda: setting.prepare(session, claim, given_up)))
     try:
         return await _or_event(handle, asyncio.shield(work))
     except (Cancelled, Interrupted):
@@ -177,9 +153,9 @@ async def _prepared(handle: Handle, around: Surroundings, session: AgentSession)
 
 
 async def _talk(
-    handle: Handle, around: Surroundings, setting: Setting, agent: Agent, cwd: Path
+    handle: Handle, around: Surroundings, known: Setting, agent: Agent, cwd: Path
 ) -> None:
-    claim, session = handle.claim, setting.session
+    claim, session = handle.claim, known.session
     await _or_event(handle, agent.initialize())
     goes_on = await _or_event(handle, agent.open_session(cwd, session.agent_session_id))
     lost_history = session.agent_session_id is not None and not goes_on
@@ -354,72 +330,3 @@ async def _usage(around: Surroundings, claim: Claim, agent: Agent, answer: dict[
                 cost_usd=cost,
             )
         )
-
-
-def _setting(claim: Claim) -> Setting:
-    session = (
-        AgentSession.objects.select_related(
-            "card__project__organization", "card__column", "started_by"
-        )
-        .filter(pk=claim.run_id, fence=claim.fence)
-        .first()
-    )
-    if session is None:
-        raise turns.NotOurs(claim.wire_id)
-    equipment = gate.equip(session.card)
-    if isinstance(equipment, gate.Obstacle):
-        raise Deferred(equipment.code, equipment.message)
-    missing = equipment.preset.missing_program()
-    if missing:
-        raise Deferred(
-            "program_missing",
-            f"{equipment.preset.name} needs the program “{missing}”, which is not on this server's PATH."
-            " Install it, then activate the card.",
-        )
-    person = session.started_by
-    name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
-    return Setting(session, equipment, name)
-
-
-def _prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> worktrees.Place:
-    try:
-        return worktrees.prepare(
-            session.card,
-            host_id=claim.host_id,
-            run=claim.wire_id,
-            marker=claim.marker,
-            given_up=given_up.is_set,
-        )
-    except HostError as error:
-        if error.code == "no_commits":
-            raise Deferred(error.code, str(error)) from None
-        raise Failed(error.code or "worktree_failed", str(error)) from None
-
-
-def _environment(setting: Setting, claim: Claim) -> dict[str, str]:
-    preset, usable = setting.equipment.preset, setting.equipment.credential
-    extra = dict(preset.environment)
-    if usable is not None:
-        extra.update(credential_environment(usable))
-    if preset.model_variable and setting.equipment.model:
-        extra[preset.model_variable] = _model_name(setting)
-    credential_id = usable.credential_id if usable else None
-    home = home_for(
-        settings.DATA_DIR,
-        public_id("project", setting.session.project_id),
-        optional_id("credential", credential_id) or "server",
-    )
-    return agent_environment(home=home, extra=extra, person=setting.person, marker=claim.marker)
-
-
-_FAMILIES = {"anthropic": "anthropic", "openai": "openai", "openrouter": "openai-chat",
-             "openai-compatible": "openai-chat"}  # fmt: skip
-
-
-def _model_name(setting: Setting) -> str:
-    """The built-in agent wants `provider:model`; a name that has one already stays as it is."""
-    model = setting.equipment.model or ""
-    usable = setting.equipment.credential
-    if setting.equipment.preset.id != "builtin" or usable is None or ":" in model:
-        return model
-    return f"{_FAMILIES.get(usable.provider, usable.provider)}:{model}"

@@ -1,0 +1,105 @@
+"""What an attempt works with: its rows, the agent and the key, the worktree, the environment."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from apps.agents import gate, turns
+from apps.agents.models import AgentSession
+from apps.agents.runtime.failures import Failed
+from apps.cards import worktrees
+from apps.common.ids import optional_id, public_id
+from apps.credentials.resolution import environment as credential_environment
+from apps.host.environment import agent_environment, home_for
+from apps.host.errors import HostError
+from apps.runs.kinds import Claim
+
+
+class Deferred(Exception):
+    """The card can't start; it waits for a person to change something."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything an attempt needs to know, read once."""
+
+    session: AgentSession
+    equipment: gate.Equipment
+    person: tuple[str, str]
+
+
+def read(claim: Claim) -> Setting:
+    session = (
+        AgentSession.objects.select_related(
+            "card__project__organization", "card__column", "started_by"
+        )
+        .filter(pk=claim.run_id, fence=claim.fence)
+        .first()
+    )
+    if session is None:
+        raise turns.NotOurs(claim.wire_id)
+    equipment = gate.equip(session.card)
+    if isinstance(equipment, gate.Obstacle):
+        raise Deferred(equipment.code, equipment.message)
+    missing = equipment.preset.missing_program()
+    if missing:
+        raise Deferred(
+            "program_missing",
+            f"{equipment.preset.name} needs the program “{missing}”, which is not on this server's PATH."
+            " Install it, then activate the card.",
+        )
+    person = session.started_by
+    name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
+    return Setting(session, equipment, name)
+
+
+def prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> worktrees.Place:
+    try:
+        return worktrees.prepare(
+            session.card,
+            host_id=claim.host_id,
+            run=claim.wire_id,
+            marker=claim.marker,
+            given_up=given_up.is_set,
+        )
+    except HostError as error:
+        if error.code == "no_commits":
+            raise Deferred(error.code, str(error)) from None
+        raise Failed(error.code or "worktree_failed", str(error)) from None
+
+
+def environment(setting: Setting, claim: Claim) -> dict[str, str]:
+    preset, usable = setting.equipment.preset, setting.equipment.credential
+    extra = dict(preset.environment)
+    if usable is not None:
+        extra.update(credential_environment(usable))
+    if preset.model_variable and setting.equipment.model:
+        extra[preset.model_variable] = _model_name(setting)
+    credential_id = usable.credential_id if usable else None
+    home = home_for(
+        settings.DATA_DIR,
+        public_id("project", setting.session.project_id),
+        optional_id("credential", credential_id) or "server",
+    )
+    return agent_environment(home=home, extra=extra, person=setting.person, marker=claim.marker)
+
+
+_FAMILIES = {"anthropic": "anthropic", "openai": "openai", "openrouter": "openai-chat",
+             "openai-compatible": "openai-chat"}  # fmt: skip
+
+
+def _model_name(setting: Setting) -> str:
+    """The built-in agent wants `provider:model`; a name that has one already stays as it is."""
+    model = setting.equipment.model or ""
+    usable = setting.equipment.credential
+    if setting.equipment.preset.id != "builtin" or usable is None or ":" in model:
+        return model
+    return f"{_FAMILIES.get(usable.provider, usable.provider)}:{model}"
