@@ -43,7 +43,6 @@ def test_an_agent_that_does_not_start_fails_the_session_and_says_why(
     [
         ("[say working] [die 3]", "agent_died"),
         ("[sleep 0.1] [stderr out of memory] [die-after 0.2] [sleep 5]", "agent_died"),
-        ("[error -32603 rate_limit]", "rate_limited"),
         ("[error -32603 server_error]", "provider_error"),
         ("[error -32603 Something broke]", "agent_error"),
         ("[garbage 1500] [sleep 20]", "agent_protocol"),
