@@ -24,12 +24,18 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Not a block is free any more; a file may still be overwritten."""
-        found = os.statvfs(self.place)
-        self.resize((found.f_blocks - found.f_bfree) * found.f_frsize)
+        self.leave(0)
 
     def leave(self, free: int) -> None:
-        found = os.statvfs(self.place)
-        self.resize((found.f_blocks - found.f_bfree) * found.f_frsize + free)
+        while True:
+            found = os.statvfs(self.place)
+            used = (found.f_blocks - found.f_bfree) * found.f_frsize
+            try:
+                return self.resize(used + free)
+            except subprocess.CalledProcessError:
+                # Somebody has written since: it can't become smaller than what is in it.
+                if os.statvfs(self.place).f_bfree == found.f_bfree:
+                    raise
 
     def make_room(self) -> None:
         self.resize(ROOMY)

@@ -44,12 +44,12 @@ def why_not() -> str | None:
 class PostgreSQL:
     """Without fsync: the tests kill processes, not machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         programs = _binaries()
         assert programs is not None
         self.programs = programs
         # Not below pytest's own directory: the server's account may not enter that.
-        self.folder = Path(tempfile.mkdtemp(prefix="kanban-postgres-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="kanban-postgres-"))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -109,7 +109,7 @@ class PostgreSQL:
         if self.process is None:
             return
         self.thaw()
-        self.process.send_signal(how)
+        self.process.send_signal(how)  # nothing, if it has ended by itself
         self.process.wait(30)
         self.process = None
 
@@ -143,7 +143,7 @@ class PostgreSQL:
 
     def close(self) -> None:
         self.stop()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _children(pid: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults import disk
+from tests.faults.conftest import Servers
 from tests.faults.disk import SmallDisk, small_disk
 from tests.faults.findings import failing, run_doctor
+from tests.faults.postgres import PostgreSQL
 from tests.faults.rounds import share
-from tests.process.board import Board, presets
+from tests.process.board import Board, Card, Project, board_in, presets
 from tests.process.server import until
 
 AGENTS = 4
@@ -60,15 +64,29 @@ def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
         time.sleep(8)
         space.make_room()
         until(lambda: not failing(board), timeout=20, what="health")
+    assert_nothing_lost(board, project, cards, seconds, made)
+    assert {role: board.pid(role) for role in pids} == pids
+
+
+def start_agents(board: Board, project: Project, seconds: int) -> list[Card]:
+    """They write nothing on the disk themselves: that would be their own failure."""
+    cards = [board.work(project, f"[lines 50/s for {seconds} s]") for _ in range(AGENTS)]
+    for card in cards:
+        board.wait_said(card, "line 20")
+    return cards
+
+
+def assert_nothing_lost(
+    board: Board, project: Project, cards: list[Card], seconds: int, made: list[str]
+) -> None:
     for card in cards:
         board.finish(card, timeout=60)
         messages = board.assert_gapless(card)
         titles = [each["content"] for each in messages if each["type"] == "tool_call"]
         assert titles == [f"line {number}" for number in range(50 * seconds)]
         assert len(board.prompts(card)) == 1
-    cards_now = {each["id"] for each in board.api.get(f"/projects/{project.id}/cards?limit=9999")}
-    assert set(made) <= cards_now
-    assert {role: board.pid(role) for role in pids} == pids
+    stored = {each["id"] for each in board.api.get(f"/projects/{project.id}/cards?limit=9999")}
+    assert set(made) <= stored
 
 
 def refused(board: Board, project_id: str, made: list[str]) -> bool:
@@ -79,8 +97,50 @@ def refused(board: Board, project_id: str, made: list[str]) -> bool:
         made.append(answer["data"]["id"])
         return False
     assert status == 503, (status, answer)
-    assert "disk is full" in answer["error"]["message"]
+    assert (
+        "disk is full" in answer["error"]["message"] or "be reached" in answer["error"]["message"]
+    )
     return True
+
+
+def test_a_postgres_whose_disk_is_full_loses_nothing_and_goes_on_when_there_is_room(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """PostgreSQL refuses statements first; without room for its log it ends itself."""
+    if reason := disk.why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="kanban-postgres-"))
+    with small_disk(folder) as space:
+        postgres = PostgreSQL(folder)
+        try:
+            postgres.start()
+            here = dataclasses.replace(
+                servers, postgres=postgres, database=postgres.create_database()
+            )
+            more = {"KANBAN_MAX_AGENTS": str(AGENTS), **here.environment}
+            with board_in(tmp_path / "board", **more) as board:
+                _fill_and_empty(board, postgres, space)
+        finally:
+            postgres.close()
+    folder.rmdir()
+
+
+def _fill_and_empty(board: Board, postgres: PostgreSQL, space: SmallDisk) -> None:
+    project = board.make_project()
+    pids = {role: board.pid(role) for role in ("web", "worker")}
+    rounds, made = share(10), list[str]()
+    seconds = 12 * rounds
+    cards = start_agents(board, project, seconds)
+    for _ in range(rounds):
+        space.fill()
+        until(lambda: refused(board, project.id, made), timeout=60, what="a refusal")
+        time.sleep(5)
+        space.make_room()
+        if not postgres.answers():
+            postgres.restart()
+        until(lambda: not failing(board), timeout=20, what="health")
+    assert_nothing_lost(board, project, cards, seconds, made)
+    assert {role: board.pid(role) for role in pids} == pids
 
 
 def test_nothing_is_claimed_with_less_than_a_gigabyte_and_the_card_says_why(

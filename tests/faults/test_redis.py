@@ -94,7 +94,7 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-FROZEN = share(200, least=30)
+FROZEN = share(200, least=20)
 
 
 def test_a_frozen_redis_neither_holds_up_a_request_nor_its_event(ground: Ground) -> None:
