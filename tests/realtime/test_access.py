@@ -3,14 +3,19 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from apps.accounts.models import User
+from apps.agents.models import AgentSession
 from apps.events.bus import create_stream
 from apps.organizations.models import Organization, OrganizationMember
 from apps.projects.memberships import membership
 from apps.projects.models import Project
 from apps.realtime.access import Caller, Reach, still_valid, within_reach
+from apps.realtime.reads import Asked, look
+from tests import factories
 from tests.realtime.conftest import World
 
 
@@ -41,3 +46,26 @@ def test_a_caller_without_a_token_is_valid_only_while_accounts_are_off(
     for enabled, valid in ((True, {signed_in}), (False, {signed_in, without})):
         monkeypatch.setattr("apps.realtime.access.auth_enabled", lambda on=enabled: on)
         assert still_valid({without, signed_in}) == valid
+
+
+def test_a_look_costs_the_same_however_much_is_followed(world: World) -> None:
+    made = [factories.make_project(world.alice, name=f"p{number}") for number in range(30)]
+    sessions = []
+    for project in made:
+        card = factories.make_card(project)
+        sessions.append(AgentSession.objects.create(project_id=project.pk, card=card).pk)
+    callers = [Caller(each.pk, each.token_version, 1e12) for each in (world.alice, world.root)]
+
+    def asked(count: int) -> Asked:
+        projects = [project.pk for project in made[:count]]
+        reaches = {Reach(caller.user_id, each) for caller in callers for each in projects}
+        return Asked(projects, sessions[:count], set(callers), reaches)
+
+    def queries(count: int) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            found = look(asked(count))
+        assert len(found.positions) == len(found.revs) == count
+        assert len(found.within_reach) == 2 * count
+        return len(captured)
+
+    assert queries(1) == queries(30) <= 8
