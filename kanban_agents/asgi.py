@@ -6,6 +6,8 @@ import os
 import re
 from typing import Any, cast
 
+from kanban_agents.servers import LARGEST_BODY
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
 # Git and providers: what may take over a second must not hold up what takes a millisecond.
@@ -13,8 +15,6 @@ _SLOW = re.compile(
     r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?)(?:/|$)"
 )
 _UPLOAD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$")
-# A file of 25 MB and the multipart around it.
-LARGEST_UPLOAD = 26_500_000
 
 
 def is_slow(path: str) -> bool:
@@ -53,7 +53,7 @@ def _assemble() -> Any:
             extra=settings.EXTRA_HOSTS,
             origins=settings.CORS_ORIGINS,
         ),
-        larger=((_UPLOAD, LARGEST_UPLOAD),),
+        larger=((_UPLOAD, LARGEST_BODY),),
     )
     database = settings.DATABASES["default"]
     if not database["ENGINE"].endswith("sqlite3"):

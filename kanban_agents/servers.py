@@ -20,6 +20,8 @@ from typing import Any
 BACKLOG = 2048
 PING_EVERY = 30
 LARGEST_FRAME = 1024 * 1024
+# Of any request: a file of 25 MB and the multipart around it.
+LARGEST_BODY = 26_500_000
 
 
 def tune(*, web: bool) -> None:
@@ -57,12 +59,51 @@ def _measure_with_monotonic_clock(reactor: Any) -> None:
         module.time = SimpleNamespace(time=time.monotonic)
 
 
+def _bound_bodies(largest: int) -> None:
+    """Make daphne refuse a body that nobody here takes, before it has written all of it to the disk.
+
+    It hands a request on only when the body is complete, so that the application's limit comes too late.
+    """
+    from daphne import http_protocol
+
+    class Request(http_protocol.WebRequest):  # type: ignore[misc]
+        received = 0
+        refused = False
+
+        def gotLength(self, length: int | None) -> None:
+            super().gotLength(length)
+            if length is not None and length > largest:
+                self.refuse()
+
+        def handleContentChunk(self, data: bytes) -> None:
+            self.received += len(data)
+            if self.received > largest and not self.refused:
+                self.refuse()
+            if not self.refused:
+                super().handleContentChunk(data)
+
+        def refuse(self) -> None:
+            self.refused = True
+            body = (
+                b'{"error":{"code":"too_large","message":"The body may have %d bytes at most."}}'
+                % largest
+            )
+            self.channel.transport.write(
+                b"HTTP/1.1 413 Payload Too Large\r\nContent-Type: application/json\r\n"
+                b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            self.channel.transport.loseConnection()
+
+    http_protocol.WebRequest = Request
+
+
 def run_daphne(application: Any, listener: socket.socket, report: int | None) -> None:
     # daphne first: it chooses Twisted's reactor when it is imported.
     from daphne.server import Server
     from twisted.internet import reactor
 
     _measure_with_monotonic_clock(reactor)
+    _bound_bodies(LARGEST_BODY)
     listener.setblocking(False)  # noqa: FBT003
     listener.listen(BACKLOG)
 

@@ -1,0 +1,37 @@
+"""Bodies that nobody takes are refused before they have arrived, whatever the server."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+
+import pytest
+
+from kanban_agents.servers import LARGEST_BODY
+from tests.realtime.processes import WebServer
+
+pytestmark = pytest.mark.process
+
+HEAD = b"POST /api/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def test_a_body_that_is_announced_too_large_is_refused_unread(web: WebServer) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(HEAD + b"Content-Length: 1000000000\r\n\r\n{")
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_without_an_end_is_refused_on_its_way(web: WebServer) -> None:
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    sent = 0
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not select.select([connection], [], [], 0)[0] and sent < 4 * LARGEST_BODY:
+                connection.sendall(chunk)
+                sent += 65_536
+            assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+    # What the kernel still took counts as well.
+    assert sent < 2 * LARGEST_BODY
