@@ -123,7 +123,10 @@ class AgentMessage(models.Model):
         NEXT = "next"
         DROPPED = "dropped"
 
-    session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="messages")
+    # Two constraints below begin with it.
+    session = models.ForeignKey(
+        AgentSession, on_delete=models.CASCADE, related_name="messages", db_index=False
+    )
     index = models.PositiveBigIntegerField(null=True)
     rev = models.PositiveBigIntegerField(default=0)
     role = models.CharField(max_length=10, choices=Role.choices)

@@ -163,7 +163,7 @@ class Load:
             counted, before = time.monotonic(), [*map(_cpu, servers), sum(map(_cpu, agents))]
             for share in (0.25, 1.0):
                 time.sleep(max(0.0, began + share * seconds - time.monotonic()))
-                memory.append(tuple(each.memory_info().rss / 1e6 for each in servers))
+                memory.append(tuple(_own_mb(each) for each in servers))
             after = [*map(_cpu, servers), sum(map(_cpu, agents))]
             messages = self.agents * self.rate * (time.monotonic() - counted)
         with contextlib.suppress(AssertionError):
@@ -199,6 +199,12 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
         return float(times.user + times.system)
     return 0.0
+
+
+def _own_mb(process: psutil.Process) -> float:
+    """Without the pages of SQLite's file, which it maps, and of the programs."""
+    memory = process.memory_info()
+    return float(memory.rss - memory.shared) / 1e6
 
 
 def _difference(found: list[int], expected: list[int]) -> str:
