@@ -136,8 +136,17 @@ def end_turn(
     if waits.filter(queue=AgentMessage.Queue.QUEUED).exists():
         _works_on(session)
         return True
+    if turn_id is None and not _last_turn_succeeded(session):
+        # It was taken up for a message that was dropped since; nothing was done that could move the card.
+        cancelled(session)
+        return False
     _completed(session)
     return False
+
+
+def _last_turn_succeeded(session: AgentSession) -> bool:
+    last = Turn.objects.filter(session=session).order_by("-pk").first()
+    return last is not None and last.stop_reason == "end_turn"
 
 
 def _works_on(session: AgentSession) -> None:

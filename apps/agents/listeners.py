@@ -22,8 +22,9 @@ def moved(event: CardMoved) -> None:
         return
     if event.card.column.column_type == ColumnType.ACTIVE:
         sessions.card_entered_active(event.card, by=event.by)
-    elif event.from_column_type == ColumnType.ACTIVE:
-        sessions.card_left_active(event.card.pk)
+    elif event.from_column_type == ColumnType.ACTIVE or event.card.agent_status is not None:
+        # A message may have taken the session up again wherever the card stood.
+        sessions.stop(event.card.pk)
 
 
 @starting.on_start
@@ -34,7 +35,7 @@ def start(card: Card, by: int | None) -> None:
 
 @starting.on_stop
 def stop(card: Card) -> None:
-    sessions.card_left_active(card.pk)
+    sessions.stop(card.pk)
 
 
 @deleting.on_delete

@@ -94,32 +94,34 @@ def _queue(card: Card, *, by: int | None) -> AgentSession:
 
 
 def card_entered_active(card: Card, *, by: int | None) -> None:
-    """The move wins (K7): a queued session takes the new column, a running one makes place for a new one."""
+    """The move wins (K7): a queued session takes the new column, a running one makes place for a new one.
+
+    What is queued goes with the card, also what an ended session held; only where nothing new starts, the
+    queue of a session that is ended here is dropped.
+    """
     session = _live(card.pk)
-    if session is None:
-        start_or_defer(card, by=by)
-        return
-    if session.state == State.QUEUED and session.fence == 0:
-        session.column_id, session.column_name = card.column_id, card.column.name
-        session.save(update_fields=["column_id", "column_name"])
-        changed(session)
-        return
-    waiting = _queued_messages(session)
-    _end(session)
+    if session is not None:
+        if session.state == State.QUEUED and session.fence == 0:
+            session.column_id, session.column_name = card.column_id, card.column.name
+            session.save(update_fields=["column_id", "column_name"])
+            changed(session)
+            return
+        _end(session)
     new = start_or_defer(card, by=by)
     if new is not None:
-        for message in AgentMessage.objects.filter(pk__in=waiting).order_by("pk"):
+        for message in _queued_messages(card.pk):
             message.session = new
             _queued_as(message, message.queue)
-    else:
-        _drop_messages(session)
+    elif session is not None:
+        _drop_messages(card.pk)
 
 
-def card_left_active(card_id: int) -> None:
+def stop(card_id: int) -> None:
+    """No agent works on the card any more, and nothing that waits is sent, be it held by an ended session."""
     session = _live(card_id)
     if session is not None:
         _end(session)
-        _drop_messages(session)
+    _drop_messages(card_id)
 
 
 def _live(card_id: int) -> AgentSession | None:
@@ -131,17 +133,17 @@ def _live(card_id: int) -> AgentSession | None:
     )
 
 
-def _queued_messages(session: AgentSession) -> list[int]:
-    return list(
-        AgentMessage.objects.filter(
-            session=session, queue__in=[Queue.QUEUED, Queue.NEXT]
-        ).values_list("pk", flat=True)
+def _queued_messages(card_id: int) -> list[AgentMessage]:
+    """Of the card's sessions, the live one locked: an ended one's queue changes only under the stream."""
+    waiting = AgentMessage.objects.filter(
+        session__card_id=card_id, queue__in=[Queue.QUEUED, Queue.NEXT]
     )
+    return list(waiting.order_by("pk"))
 
 
-def _drop_messages(session: AgentSession) -> None:
+def _drop_messages(card_id: int) -> None:
     """Kept readable, never sent."""
-    for message in AgentMessage.objects.filter(pk__in=_queued_messages(session)).order_by("pk"):
+    for message in _queued_messages(card_id):
         _queued_as(message, Queue.DROPPED)
 
 
@@ -185,10 +187,7 @@ def disown(card_ids: list[int]) -> None:
 def cancel(card: Card) -> None:
     """Stop the card's agent. Answers at once; the processes are gone within 2 s. Repeatable."""
     bus.lock(card.project_id)
-    session = _live(card.pk)
-    if session is not None:
-        _end(session)
-        _drop_messages(session)
+    stop(card.pk)
 
 
 @bus.atomically
@@ -262,11 +261,19 @@ def send_now(card: Card, message_id: int) -> AgentMessage:
 
 @bus.atomically
 def drop_message(card: Card, message_id: int) -> None:
-    """It stays readable and is never sent. Repeatable; a message that was sent can't be dropped."""
+    """It stays readable and is never sent. Repeatable; a message that was sent can't be dropped.
+
+    Nor can one for whose sake a turn is being ended: nothing would take that turn's place.
+    """
     bus.lock(card.project_id)
-    _session, message = _message_of(card, message_id)
+    session, message = _message_of(card, message_id)
     if message.queue is None:
         raise Conflict("This message was sent already.", code="message_sent")
+    if message.queue == Queue.NEXT and session.worker_id is not None and session.state in LIVE:
+        raise Conflict(
+            "The running turn is being ended so that this message can be sent at once.",
+            code="message_sending",
+        )
     if message.queue != Queue.DROPPED:
         _queued_as(message, Queue.DROPPED)
 

@@ -100,11 +100,13 @@ def move_card(
 def complete_card(card: Card, *, by: int | None) -> Card:
     """Stop its agent and move it to the first done column of its board; it stays if there is none.
 
-    Repeatable: a card that is complete stays as it is.
+    Repeatable: a card that is complete stays where it is.
     """
     bus.lock(card.project_id)
     card = fresh(card)
     if card.column.column_type in COMPLETE:
+        # A message may have taken its agent up again.
+        starting.stop(card)
         return card
     done = first_column(card.column.board_id, ColumnType.DONE)
     if done is not None:
