@@ -108,11 +108,14 @@ def test_a_killed_worker_leaves_no_process_of_its_agents(board: Board) -> None:
 
 def test_a_tool_call_that_a_death_cut_short_is_said_to_have_failed(board: Board) -> None:
     card = board.work(board.make_project(), "[resumable] [say one] [tool run sleep 4] [say end]")
-    board.wait_said(card, "sleep 4")
+    board.wait_said(card, "one")
     session = board.session(card)["sessionId"]
     with board.watch() as watch:
         watch.subscribe(sessionId=session, after=-1)
-        before = next(m for m in watch.transcript(session).values() if m["type"] == "tool_call")
+        before = watch.wait(
+            lambda frame: frame["type"] == "agent.message" and frame["data"]["type"] == "tool_call",
+            what="the call",
+        )["data"]
         assert before["toolCall"]["status"] == "in_progress"
         board.kill("worker")
         told = watch.wait(
