@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import redis
 
 from apps.host.redis_server import require_program, socket_path
-from tests.process.board import Board
 from tests.process.server import free_port, until
+
+if TYPE_CHECKING:
+    from tests.process.board import Board
 
 
 class Faulty(Protocol):

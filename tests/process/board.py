@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.process.client import Client
+from tests.process.ground import servers_below
 from tests.process.repository import make_repository
 from tests.process.server import ROOT, Server
 from tests.process.watch import Watch
@@ -235,10 +236,11 @@ class Board(Server):
 @contextlib.contextmanager
 def board_in(folder: Path, **environment: str) -> Iterator[Board]:
     """A board with its first account, running; stopped at the end, and nothing of it may be left."""
-    board = Board(folder, **environment)
-    try:
+    with contextlib.ExitStack() as stack:
+        if "KANBAN_DATABASE_URL" not in environment:
+            environment |= stack.enter_context(servers_below(folder))
+        board = Board(folder, **environment)
+        stack.callback(board.stop)
         board.start()
         board.setup()
         yield board
-    finally:
-        board.stop()

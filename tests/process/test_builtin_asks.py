@@ -10,6 +10,8 @@ from tests.process.board import Board, Project
 from tests.process.provider import Provider, store_key
 from tests.process.test_requests import answer, open_request, worker_down
 
+pytestmark = pytest.mark.both_databases
+
 SCRIPTS = [
     {
         "prompt": "\\[run\\]",

@@ -23,6 +23,9 @@ def cancel(board: Board, card: Card) -> float:
     return time.monotonic() - began
 
 
+pytestmark = pytest.mark.both_databases
+
+
 @pytest.mark.parametrize(
     "prompt",
     [

@@ -3,7 +3,11 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from tests.process.board import Board, Project
+
+pytestmark = pytest.mark.both_databases
 
 
 def say(board: Board, url: str, text: str) -> dict[str, object]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from tests.process.board import Board, Card, Project
 from tests.process.repository import git
 from tests.process.server import until
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_two_active_columns_in_auto_mode_are_run_one_after_the_other(

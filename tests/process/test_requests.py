@@ -14,6 +14,8 @@ import pytest
 from tests.process.board import Board, Card, Project, board_in
 from tests.process.server import until
 
+pytestmark = pytest.mark.both_databases
+
 
 def open_request(board: Board, card: Card, *, timeout: float = 15.0) -> Any:
     deadline = time.monotonic() + timeout
