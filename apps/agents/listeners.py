@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from apps.agents import sessions
-from apps.boards.models import ColumnType
 from apps.cards import deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
@@ -12,18 +11,15 @@ from apps.events.bus import listen
 
 @listen(CardCreated)
 def created(event: CardCreated) -> None:
-    if event.card.column.column_type == ColumnType.ACTIVE:
+    if event.starts:
         sessions.start_or_defer(event.card, by=event.by)
 
 
 @listen(CardMoved)
 def moved(event: CardMoved) -> None:
-    if not event.entered:
-        return
-    if event.card.column.column_type == ColumnType.ACTIVE:
+    if event.starts:
         sessions.card_entered_active(event.card, by=event.by)
-    elif event.from_column_type == ColumnType.ACTIVE or event.card.agent_status is not None:
-        # A message may have taken the session up again wherever the card stood.
+    elif event.stops:
         sessions.stop(event.card.pk)
 
 

@@ -8,10 +8,12 @@ close up or make room.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
+from apps.boards.models import ColumnType
 from apps.cards.models import Card
-from apps.cards.rows import row_of
+from apps.cards.rows import CardDetailRow, row_of
 from apps.cards.serializers import card_summary
 from apps.common.ids import public_id
 from apps.events.bus import ProjectEvent
@@ -26,8 +28,13 @@ class CardCreated(ProjectEvent):
     by: int | None
     starts: bool
 
+    @cached_property
+    def row(self) -> CardDetailRow:
+        """As it is when the event is published; listeners may change the card after that."""
+        return row_of(self.card.pk)
+
     def data(self) -> dict[str, Any]:
-        return card_summary(row_of(self.card.pk))
+        return card_summary(self.row.row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +43,7 @@ class CardUpdated(ProjectEvent):
     card_id: int
 
     def data(self) -> dict[str, Any]:
-        return card_summary(row_of(self.card_id))
+        return card_summary(row_of(self.card_id).row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +58,28 @@ class CardMoved(ProjectEvent):
     by: int | None
     defer: bool
 
+    @property
+    def starts(self) -> bool:
+        """It came into an active column, where its agent begins."""
+        return self.entered and self.card.column.column_type == ColumnType.ACTIVE
+
+    @property
+    def stops(self) -> bool:
+        """A message may have taken an agent up again wherever the card stood, so that it has one to stop."""
+        return (
+            self.entered
+            and not self.starts
+            and (self.from_column_type == ColumnType.ACTIVE or self.card.agent_status is not None)
+        )
+
+    @cached_property
+    def row(self) -> CardDetailRow:
+        """As it is when the event is published; listeners may change the card after that."""
+        return row_of(self.card.pk)
+
     def data(self) -> dict[str, Any]:
         return {
-            **card_summary(row_of(self.card.pk)),
+            **card_summary(self.row.row),
             "fromColumnId": public_id("column", self.from_column_id),
         }
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -7,6 +9,9 @@ from django.db.models import Q
 from apps.boards.models import Column
 from apps.credentials.models import Credential
 from apps.projects.models import PermissionMode, Project
+
+if TYPE_CHECKING:
+    from apps.cards.rows import CardDetailRow
 
 
 class Card(models.Model):
@@ -17,7 +22,10 @@ class Card(models.Model):
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="cards")
-    column = models.ForeignKey(Column, on_delete=models.CASCADE, related_name="cards")
+    # `card_order` begins with it.
+    column = models.ForeignKey(
+        Column, on_delete=models.CASCADE, related_name="cards", db_index=False
+    )
     position = models.PositiveIntegerField()
     title = models.CharField(max_length=500)
     prompt = models.TextField(default="")
@@ -26,7 +34,7 @@ class Card(models.Model):
     pending_approval = models.BooleanField(default=False)
     permission_mode = models.CharField(max_length=12, choices=PermissionMode.choices, null=True)
     credential = models.ForeignKey(
-        Credential, on_delete=models.SET_NULL, null=True, related_name="+"
+        Credential, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
     )
     # Asked for with the move (`defer: true`); `activate` clears it.
     defer = models.BooleanField(default=False)
@@ -38,15 +46,28 @@ class Card(models.Model):
     noted_seq = models.PositiveBigIntegerField(default=0)
     noted_by = models.PositiveBigIntegerField(null=True)
     completed_at = models.DateTimeField(null=True)
+    # Only the removal of a person looks for it, and every card would pay for an index.
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_index=False,
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
+    # As the one who has just changed it sees it; None where that has to be read.
+    shown: CardDetailRow | None = None
+
     class Meta:
         indexes = [
             models.Index(fields=["column", "position"], name="card_order"),
+            models.Index(
+                fields=["credential"],
+                condition=Q(credential__isnull=False),
+                name="card_credential",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -5,8 +5,9 @@ Written out, and read without the ORM, because it is asked for by every list, ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -60,19 +61,24 @@ def _select(more: str = "") -> str:
     return _SELECT.format(blockers=_BLOCKERS[connection.vendor], more=more)
 
 
-def row_of(card_id: int) -> CardRow:
-    """The card as it is in this transaction; it must exist."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_select()} WHERE c.id = %s", [card_id])
-        return CardRow._make(cursor.fetchone())
-
-
 class CardDetailRow(NamedTuple):
     row: CardRow
     prompt: str
     column_name: str
     # How far the person who asks has read it.
     read_seq: int
+
+
+def row_of(card_id: int) -> CardDetailRow:
+    """The card as it is in this transaction, read by nobody; it must exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_select(', c.prompt, col.name, 0')} WHERE c.id = %s", [card_id])
+        return _detail(cursor.fetchone())
+
+
+def _detail(found: Sequence[Any]) -> CardDetailRow:
+    *values, prompt, column_name, read_seq = found
+    return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0)
 
 
 def detail_row(card_id: int, *, project_id: int, user_id: int) -> CardDetailRow | None:
@@ -85,10 +91,7 @@ def detail_row(card_id: int, *, project_id: int, user_id: int) -> CardDetailRow 
             [user_id, card_id, project_id],
         )
         found = cursor.fetchone()
-    if found is None:
-        return None
-    *values, prompt, column_name, read_seq = found
-    return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0)
+    return None if found is None else _detail(found)
 
 
 def rows_of(project_id: int, *, board_id: int | None = None) -> list[CardRow]:

@@ -8,7 +8,7 @@ from django.db.models import Count
 from apps.boards.models import Board, Column, ColumnType
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
-from apps.common.fetching import fetch
+from apps.common.fetching import fetch, shape
 from apps.runs.models import LIVE
 
 
@@ -18,10 +18,6 @@ def card_of(project_id: int, card_id: int) -> Card | None:
 
 def project_of(card_id: int) -> int | None:
     return Card.objects.filter(pk=card_id).values_list("project_id", flat=True).first()
-
-
-def column_of(project_id: int, column_id: int) -> Column | None:
-    return fetch(Column, column_id, project_id=project_id)
 
 
 def first_column(board_id: int, *types: str) -> Column | None:
@@ -101,18 +97,17 @@ def _default_column(project_id: int, board_id: int | None) -> Column:
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT id FROM boards_column WHERE board_id = {board}"
+            f"SELECT {shape(Column).columns('c')} FROM boards_column c WHERE board_id = {board}"
             " ORDER BY CASE WHEN column_type = 'backlog' THEN 0 ELSE 1 END, position, id LIMIT 1",
             [project_id if board_id is None else board_id],
         )
         row = cursor.fetchone()
-    column = None if row is None else fetch(Column, row[0], project_id=project_id)
-    if column is None:
+    if row is None:
         raise Conflict(
             "There is no column that the card could go into; create a board with columns first.",
             code="no_column",
         )
-    return column
+    return shape(Column).made(row)
 
 
 def unread_counts(user_id: int, project_ids: list[int]) -> Mapping[int, int]:

@@ -11,7 +11,7 @@ from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
 from apps.cards.rows import detail_row
-from apps.cards.selectors import card_of, column_of, landing_column
+from apps.cards.selectors import card_of, landing_column
 from apps.cards.serializers import (
     AutoModeInput,
     CreateCardInput,
@@ -72,7 +72,7 @@ def create_for(project: Project, user: User, body: dict[str, Any]) -> Response:
 
 
 def detail_of(card: Card, user: User) -> dict[str, Any]:
-    found = detail_row(card.pk, project_id=card.project_id, user_id=user.pk)
+    found = card.shown or detail_row(card.pk, project_id=card.project_id, user_id=user.pk)
     if found is None:
         raise NotFound("Somebody has just deleted this card.")
     return card_detail(found, user_id=user.pk)
@@ -138,14 +138,11 @@ class CardViewSet(ProjectScopedViewSet):
         return Response(status=204)
 
     def move(self, request: Request, **kwargs: Any) -> Response:
-        card = self.card()
         body = checked(MoveCardInput, request.data)
-        column = column_of(self.project.pk, body["column_id"])
-        if column is None:
-            raise NotFound("There is no such column in this project.")
-        card = services.move_card(
-            card,
-            to=column,
+        card = services.move(
+            self.kwargs["card_id"],
+            project_id=self.project.pk,
+            column_id=body["column_id"],
             position=body.get("position"),
             by=self.user.pk,
             defer=body.get("defer", False),

@@ -18,15 +18,21 @@ class Declared(Generic[T]):
     name: str
     default: T
 
-    def get(self) -> T:
-        # Written out: with SQLite's version one of them is read by every request that follows a change.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT value FROM configuration_setting WHERE name = %s", [self.name])
-            row = cursor.fetchone()
-        if row is None:
+    @property
+    def stored(self) -> str:
+        """An expression for statements that need the setting beside something else; see `of`."""
+        return f"(SELECT value FROM configuration_setting WHERE name = '{self.name}')"
+
+    def of(self, stored: str | None) -> T:
+        if stored is None:
             return self.default
-        value: T = json.loads(row[0])
+        value: T = json.loads(stored)
         return value
+
+    def get(self) -> T:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {self.stored}")
+            return self.of(cursor.fetchone()[0])
 
     def set(self, value: T) -> None:
         Setting.objects.update_or_create(pk=self.name, defaults={"value": value})

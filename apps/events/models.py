@@ -27,7 +27,10 @@ class EventStream(models.Model):
 class StoredEvent(models.Model):
     """What happened, in order; `seq` is gapless within a stream. `data` is JSON text as it was sent."""
 
-    stream = models.ForeignKey(EventStream, on_delete=models.CASCADE, related_name="events")
+    # `one_event_per_seq` begins with it.
+    stream = models.ForeignKey(
+        EventStream, on_delete=models.CASCADE, related_name="events", db_index=False
+    )
     seq = models.PositiveBigIntegerField()
     actor_id = models.PositiveBigIntegerField(null=True)
     type = models.CharField(max_length=60)

@@ -120,4 +120,4 @@ def test_a_move_takes_the_same_few_queries_in_a_long_column(
         f"/api/projects/{project.pk}/columns",
         {"name": "x", "columnType": "backlog", "boardId": made[0].column.board_id},
     )
-    assert _count(lambda: client.patch(place, {"columnId": archive["id"]})) <= 12
+    assert _count(lambda: client.patch(place, {"columnId": archive["id"]})) <= 8

@@ -10,7 +10,7 @@ from apps.cards.services.editing import (
     set_credential,
     update_card,
 )
-from apps.cards.services.moving import activate_card, complete_card, move_card
+from apps.cards.services.moving import activate_card, complete_card, move, move_card
 from apps.cards.services.reading import mark_viewed
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "defer_card",
     "delete_card",
     "mark_viewed",
+    "move",
     "move_card",
     "next_column",
     "release_board",

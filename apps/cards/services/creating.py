@@ -10,6 +10,7 @@ from apps.cards.models import Card
 from apps.cards.selectors import landing_column
 from apps.cards.services.standing import one
 from apps.common.errors import NotFound
+from apps.common.fetching import insert
 from apps.events import bus
 from apps.projects.models import Project
 
@@ -51,22 +52,27 @@ def create_or_find_card(
         raise NotFound("Somebody has just deleted this column.")
     position, seq = place
     starts = column.column_type == ColumnType.ACTIVE
-    card = Card.objects.create(
-        project=project,
-        column=column,
-        position=position,
-        title=title,
-        prompt=prompt,
-        labels=list(labels),
-        auto_mode=auto_mode,
-        defer=defer and starts,
-        external_id=external_id,
-        completed_at=timezone.now() if column.column_type in COMPLETE else None,
-        created_by_id=by,
-        noted_seq=seq,
-        noted_by=by,
+    card = insert(
+        Card(
+            project=project,
+            column=column,
+            position=position,
+            title=title,
+            prompt=prompt,
+            labels=list(labels),
+            auto_mode=auto_mode,
+            defer=defer and starts,
+            external_id=external_id,
+            completed_at=timezone.now() if column.column_type in COMPLETE else None,
+            created_by_id=by,
+            noted_seq=seq,
+            noted_by=by,
+        )
     )
-    bus.publish(CardCreated(project_id=project.pk, card=card, by=by, starts=starts), by=by)
+    event = CardCreated(project_id=project.pk, card=card, by=by, starts=starts)
+    bus.publish(event, by=by)
+    if by is not None and not starts:
+        card.shown = event.row
     return card, True
 
 

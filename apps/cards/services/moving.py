@@ -13,14 +13,14 @@ from apps.cards.serializers import is_live
 from apps.cards.services.blocking import start_unblocked
 from apps.cards.services.creating import COMPLETE
 from apps.cards.services.standing import (
-    close_gap,
     fresh,
-    make_room,
     one,
     shift_between,
+    shift_columns,
     write,
 )
 from apps.common.errors import Conflict, NotFound
+from apps.common.fetching import shape
 from apps.events import bus
 
 NOT_DEFERRED = {
@@ -31,33 +31,50 @@ NOT_DEFERRED = {
 }
 
 
+def move_card(card: Card, *, to: Column, by: int | None, defer: bool = False) -> Card:
+    """`move` to the end of the column, for who has read both already."""
+    return move(card.pk, project_id=card.project_id, column_id=to.pk, by=by, defer=defer)
+
+
+def _statement() -> str:
+    """The card, its new column if there is such a one, and what a move has to know of both columns."""
+    return f"""
+        SELECT f.column_type, (SELECT COUNT(*) FROM cards_card WHERE column_id = t.id),
+               {shape(Card).columns("c")}, {shape(Column).columns("t")}
+        FROM cards_card c
+        JOIN boards_column f ON f.id = c.column_id
+        LEFT JOIN boards_column t ON t.id = %s AND t.project_id = c.project_id
+        WHERE c.id = %s AND c.project_id = %s
+    """
+
+
 @bus.atomically
-def move_card(
-    card: Card,
+def move(
+    card_id: int,
     *,
-    to: Column,
+    project_id: int,
+    column_id: int,
     position: int | None = None,
     by: int | None,
     defer: bool = False,
 ) -> Card:
-    """Put the card at `position` of `to`, clamped, or at its end; the others close up and make room.
+    """Put the card at `position` of the column, clamped, or at its end; the others close up and make room.
 
     In the same column that is only a new place: it restarts nothing and clears nothing. Entering another
     one starts or stops the card's agent (by those who listen to `CardMoved`), completes the card or makes
     it incomplete again, and forgets what it was deferred or waiting for approval for. `by` None is the
     server's own move, which makes nothing unread.
     """
-    bus.lock(card.project_id)
-    row = one(
-        "SELECT c.column_id, c.position, c.completed_at, f.column_type,"
-        " (SELECT COUNT(*) FROM cards_card WHERE column_id = t.id)"
-        " FROM cards_card c JOIN boards_column f ON f.id = c.column_id"
-        " JOIN boards_column t ON t.id = %s AND t.project_id = c.project_id WHERE c.id = %s",
-        [to.pk, card.pk],
-    )
+    bus.lock(project_id)
+    row = one(_statement(), [column_id, card_id, project_id])
     if row is None:
-        raise NotFound("Somebody has just deleted this card or its new column.")
-    from_id, old_position, completed_at, from_type, target_length = row
+        raise NotFound("There is no such card in this project.")
+    from_type, target_length, *values = row
+    card = shape(Card).made(values[: shape(Card).width])
+    if values[shape(Card).width] is None:
+        raise NotFound("There is no such column in this project.")
+    to = shape(Column).made(values[shape(Card).width :])
+    from_id, old_position, completed_at = card.column_id, card.position, card.completed_at
     entered = from_id != to.pk
     last = target_length if entered else target_length - 1
     new_position = last if position is None else max(0, min(position, last))
@@ -72,27 +89,25 @@ def move_card(
             "completed_at": (completed_at or now) if is_complete else None,
             "defer": defer and to.column_type == ColumnType.ACTIVE,
         }
-        close_gap(from_id, old_position)
-        if new_position < target_length:
-            make_room(to.pk, new_position)
+        shift_columns((from_id, old_position), (to.pk, new_position))
     elif new_position != old_position:
         shift_between(to.pk, old_position, new_position)
     write(card, changes, noted_by=by)
     card.column = to
-    bus.publish(
-        CardMoved(
-            project_id=card.project_id,
-            card=card,
-            from_column_id=from_id,
-            from_column_type=from_type,
-            entered=entered,
-            by=by,
-            defer=defer,
-        ),
+    event = CardMoved(
+        project_id=card.project_id,
+        card=card,
+        from_column_id=from_id,
+        from_column_type=from_type,
+        entered=entered,
         by=by,
+        defer=defer,
     )
+    bus.publish(event, by=by)
     if is_complete and not was_complete:
         start_unblocked(card.pk, by=by)
+    if by is not None and not event.starts and not event.stops:
+        card.shown = event.row
     return card
 
 

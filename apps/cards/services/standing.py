@@ -73,10 +73,12 @@ def close_gap(column_id: int, position: int) -> None:
     )
 
 
-def make_room(column_id: int, position: int) -> None:
+def shift_columns(old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Close the gap at one place (column, position) and make room at one in another column."""
     execute(
-        "UPDATE cards_card SET position = position + 1 WHERE column_id = %s AND position >= %s",
-        [column_id, position],
+        "UPDATE cards_card SET position = position + CASE WHEN column_id = %s THEN 1 ELSE -1 END"
+        " WHERE (column_id = %s AND position > %s) OR (column_id = %s AND position >= %s)",
+        [new[0], *old, *new],
     )
 
 
