@@ -19,7 +19,7 @@ from apps.agents.presets import PresetProblem, preset
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
 from apps.events import bus
-from apps.runs.models import LIVE, State
+from apps.runs.models import LIVE
 
 GRANTING = ("allow_once", "allow_always")
 DECLINE = {"optionId": "decline", "name": "Don't answer", "kind": "reject_once"}
@@ -104,14 +104,10 @@ def _go_on(session: AgentSession, request: AgentRequest) -> None:
     if ends_turn:
         # A refused plan ends its turn; what else that turn asked is nobody's question any more.
         requests.close_open(session, AgentRequest.State.WITHDRAWN)
-    session.waiting_for = None
-    session.waiting_since = None
     if session.worker_id is not None:
         # Its process, if it lives, gets the reply; if it doesn't, its session is started anew.
-        session.state = State.RUNNING
         session.queue_rank = 0
-        session.save()
-        sessions.changed(session)
+        sessions.works_on(session)
         sessions.ring()
         return
     if ends_turn and not answer.get("text"):

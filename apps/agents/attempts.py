@@ -27,17 +27,6 @@ def locked(claim: Claim) -> AgentSession:
     return turns.owned(claim)
 
 
-def cancelled(session: AgentSession) -> None:
-    requests.close_open(session, AgentRequest.State.CANCELLED)
-    session.state = State.CANCELLED
-    session.ended_at = timezone.now()
-    session.waiting_for = None
-    session.queue_reason = None
-    session.save()
-    sessions.end_turns(session, "cancelled")
-    sessions.changed(session)
-
-
 @bus.atomically
 def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) -> None:
     """The process lives and its session has a name: committed before the first prompt leaves.
@@ -48,6 +37,8 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
     session.state = State.RUNNING
     session.handover_due = session.handover_due or handover
     session.pid = pid
+    if session.agent_session_id != agent_session_id:
+        session.reported_cost_usd = 0.0
     session.agent_session_id = agent_session_id
     session.save()
     sessions.changed(session)
@@ -63,7 +54,7 @@ def defer(claim: Claim, code: str, message: str) -> None:
     if session.card.column.column_type != ColumnType.ACTIVE:
         failed(session, "not_resumable", f"The conversation can't go on. {message}")
         return
-    cancelled(session)
+    sessions.ended_as_cancelled(session)
     cards.defer_card(session.card, code, message)
 
 
@@ -76,13 +67,24 @@ def add_usage(
     cached_tokens: int,
     cost_usd: float | None,
 ) -> None:
+    """Tokens are the turn's; `cost_usd` is what the agent's own conversation has cost so far."""
     session = turns.owned(claim)
     session.input_tokens += input_tokens
     session.output_tokens += output_tokens
     session.cached_tokens += cached_tokens
     if cost_usd is not None:
-        session.cost_usd = (session.cost_usd or 0.0) + cost_usd
-    session.save(update_fields=["input_tokens", "output_tokens", "cached_tokens", "cost_usd"])
+        grown = cost_usd - session.reported_cost_usd
+        session.cost_usd = (session.cost_usd or 0.0) + (grown if grown >= 0 else cost_usd)
+        session.reported_cost_usd = cost_usd
+    session.save(
+        update_fields=[
+            "input_tokens",
+            "output_tokens",
+            "cached_tokens",
+            "cost_usd",
+            "reported_cost_usd",
+        ]
+    )
 
 
 @bus.atomically
@@ -106,14 +108,15 @@ def end_turn(
         # Ended already: an attempt has one end, whatever goes wrong behind it.
         return False
     if session.cancel_requested:
-        cancelled(session)
+        sessions.ended_as_cancelled(session)
         return False
     waits = AgentMessage.objects.filter(session=session)
     follows_now = waits.filter(queue=AgentMessage.Queue.NEXT).exists()
     if error is not None and error[0] == limited.CODE and not follows_now:
-        turn = Turn.objects.filter(pk=turn_id or 0, state=Turn.State.SENT).first()
+        turn = turns.open_turns(session).first()
         if turn is not None and limited.wait(session, turn, error[1], retry_after):
             return False
+    asked = requests.open_of(session).exists()
     if turn_id is not None:
         Turn.objects.filter(pk=turn_id).update(
             state=Turn.State.ENDED, stop_reason=stop_reason or "error", ended_at=timezone.now()
@@ -123,7 +126,7 @@ def end_turn(
             session.save(update_fields=["handover_due"])
     requests.close_open(session, AgentRequest.State.WITHDRAWN)
     if follows_now:
-        _works_on(session)
+        _goes_on(session)
         return True
     if requests.refused_plan(turn_id) is not None:
         sessions.wait_for_message(session)
@@ -133,14 +136,14 @@ def end_turn(
     if error is not None:
         failed(session, *error)
         return False
-    if waits.filter(queue=AgentMessage.Queue.QUEUED).exists():
-        _works_on(session)
+    if waits.filter(queue=AgentMessage.Queue.QUEUED).exists() or turns.open_turns(session).exists():
+        _goes_on(session)
         return True
     if turn_id is None and not _last_turn_succeeded(session):
         # It was taken up for a message that was dropped since; nothing was done that could move the card.
-        cancelled(session)
+        sessions.ended_as_cancelled(session)
         return False
-    _completed(session)
+    _completed(session, asked=asked)
     return False
 
 
@@ -149,13 +152,10 @@ def _last_turn_succeeded(session: AgentSession) -> bool:
     return last is not None and last.stop_reason == "end_turn"
 
 
-def _works_on(session: AgentSession) -> None:
+def _goes_on(session: AgentSession) -> None:
     """Another turn follows; the agent may have ended its turn while it still waited for somebody."""
     if session.state == State.WAITING:
-        session.state = State.RUNNING
-        session.waiting_for = session.waiting_since = None
-        session.save()
-        sessions.changed(session)
+        sessions.works_on(session)
 
 
 def _stop_error(stop_reason: str | None) -> tuple[str, str]:
@@ -170,25 +170,30 @@ def _stop_error(stop_reason: str | None) -> tuple[str, str]:
 
 
 def failed(session: AgentSession, code: str, message: str) -> None:
+    """A turn whose prompt has not left stays `new`: a message or a retry sends it first."""
     requests.close_open(session, AgentRequest.State.WITHDRAWN)
+    sessions.stop_waiting(session)
     session.state = State.FAILED
     session.error_code, session.error_message = code, message
     session.ended_at = timezone.now()
-    session.waiting_for = None
     session.save()
-    sessions.end_turns(session, "error")
+    turns.open_turns(session).filter(state=Turn.State.SENT).update(
+        state=Turn.State.ENDED, stop_reason="error", ended_at=timezone.now()
+    )
     turns.add_message(session, AgentMessage.Role.SYSTEM, "error", message)
     sessions.changed(session, noted=True)
 
 
-def _completed(session: AgentSession) -> None:
+def _completed(session: AgentSession, *, asked: bool) -> None:
+    """`asked`: the agent ended its turn with a question open, which never moves a card on (K10)."""
+    sessions.stop_waiting(session)
     session.state = State.COMPLETED
     session.ended_at = timezone.now()
-    session.waiting_for = session.waiting_since = None
     session.save()
     card = session.card
     finished = (
         session.advances
+        and not asked
         and card.column_id == session.column_id
         and card.column.column_type == ColumnType.ACTIVE
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,6 +22,7 @@ from apps.events import bus
 from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.models import HOLDING, LIVE, State
+from apps.runs.outages import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,9 @@ class AgentKind:
     name = "session"
 
     def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
-        limited.wake_due()
+        for session_id, project_id in limited.due():
+            with _one_row_is_no_outage(session_id):
+                limited.wake(session_id, project_id)
         queue = list(
             AgentSession.objects.filter(
                 state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
@@ -114,7 +116,8 @@ class AgentKind:
                 if claim is not None:
                     return claim
             elif reason != session.queue_reason:
-                _say_why(session.pk, session.project_id, reason)
+                with _one_row_is_no_outage(session.pk):
+                    _say_why(session.pk, session.project_id, reason)
         return None
 
     def owners(self, host_id: str) -> set[str]:
@@ -189,7 +192,7 @@ class AgentKind:
         session.worker_id = None
         session.pid = None
         if session.cancel_requested and session.state in LIVE:
-            attempts.cancelled(session)
+            sessions.ended_as_cancelled(session)
         elif session.state in (State.STARTING, State.RUNNING):
             # It goes on as soon as somebody claims it. (A message may have queued it again already.)
             session.state = State.INTERRUPTED
@@ -249,18 +252,29 @@ def _abandon(session_id: int, project_id: int, host_id: str) -> None:
         return
     recovery.close_calls(session)
     if session.cancel_requested:
-        attempts.cancelled(session)
+        sessions.ended_as_cancelled(session)
     else:
         attempts.failed(session, "host_gone", recovery.host_gone())
+
+
+@contextlib.contextmanager
+def _one_row_is_no_outage(session_id: int) -> Iterator[None]:
+    """A row that can't be written must not take the worker and everybody's agents with it."""
+    try:
+        yield
+    except Exception as error:
+        if is_outage(error):
+            raise
+        logger.exception("session %s can't be looked at", session_id)
 
 
 def _take_or_fail(session: AgentSession, worker_id: str, host_id: str) -> Claim | None:
     """A session that can't even be looked at must not take the worker and everybody's agents with it."""
     try:
         return _take(session.pk, session.project_id, worker_id, host_id)
-    except (DatabaseError, InterfaceError):
-        raise
     except Exception as error:
+        if is_outage(error):
+            raise
         logger.exception("session %s can't be started", session.pk)
         _refuse(session.pk, session.project_id, type(error).__name__)
         return None
@@ -290,9 +304,14 @@ def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Cla
         return None
     obstacle = gate.obstacle(session.card)
     if obstacle is not None and session.card.column.column_type == ColumnType.ACTIVE:
-        attempts.cancelled(session)
+        sessions.ended_as_cancelled(session)
         cards.defer_card(session.card, obstacle.code, obstacle.message)
         return None
+    if session.fence == 0:
+        # What was decided while it waited counts: a stricter mode, another agent.
+        equipment = gate.equip(session.card)
+        if isinstance(equipment, gate.Equipment):
+            sessions.equip(session, equipment)
     session.state = State.STARTING
     session.worker_id = worker_id
     session.host_id = host_id

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from apps.agents import sessions, turns
-from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.agents import requests, sessions, turns
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.agents.serializers import iso
 from apps.events import bus
 from apps.runs.models import State
@@ -16,25 +16,29 @@ CODE = "rate_limited"
 # Where the provider doesn't say when: minutes until the next try, the last for all that follow.
 TRIES_MIN = (1, 5, 15, 60)
 LONGEST = timedelta(hours=24)
+# Where it does: nobody's limit lasts longer.
+LONGEST_KNOWN = timedelta(days=31)
 
 
 def wait(session: AgentSession, turn: Turn, message: str, retry_after: float | None) -> bool:
-    """Let the session wait for its limit, in the transaction of the turn's end; False after 24 hours.
+    """Let the session wait for its limit, in the transaction of the turn's end; False when it was tried for
+    24 hours without knowing the limit's end.
 
-    The turn stays `sent`: its prompt is never sent again, its work is taken up.
+    The turn stays as it is: a prompt that was sent is never sent again, its work is taken up.
     """
     now = timezone.now()
-    since = turn.limited_since or now
-    if now - since > LONGEST:
+    if turn.limited_at is None or _worked_since(turn):
+        turn.limited_since, turn.limit_tries = now, 0
+    if retry_after is not None:
+        pause = timedelta(seconds=min(max(retry_after, 1.0), LONGEST_KNOWN.total_seconds()))
+    elif now - (turn.limited_since or now) > LONGEST:
         return False
-    pause = (
-        timedelta(seconds=min(max(retry_after, 1.0), LONGEST.total_seconds()))
-        if retry_after is not None
-        else timedelta(minutes=TRIES_MIN[min(turn.limit_tries, len(TRIES_MIN) - 1)])
-    )
-    turn.limited_since = since
+    else:
+        pause = timedelta(minutes=TRIES_MIN[min(turn.limit_tries, len(TRIES_MIN) - 1)])
+    turn.limited_at = now
     turn.limit_tries += 1
-    turn.save(update_fields=["limited_since", "limit_tries"])
+    turn.save(update_fields=["limited_since", "limited_at", "limit_tries"])
+    requests.close_open(session, AgentRequest.State.WITHDRAWN)
     session.state = State.WAITING
     session.not_before = now + pause
     session.waiting_for = {"kind": "limit", "until": iso(session.not_before)}
@@ -51,22 +55,31 @@ def wait(session: AgentSession, turn: Turn, message: str, retry_after: float | N
     return True
 
 
+def _worked_since(turn: Turn) -> bool:
+    """Whether the agent got anywhere after the last limit: the next one begins a new row of tries."""
+    return AgentMessage.objects.filter(
+        turn_id=turn.pk,
+        role__in=[AgentMessage.Role.ASSISTANT, AgentMessage.Role.TOOL],
+        created_at__gt=turn.limited_at,
+    ).exists()
+
+
 def _words(pause: timedelta) -> str:
     seconds = round(pause.total_seconds())
     return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} minutes"
 
 
-def wake_due() -> None:
-    """Queue the sessions whose time has come, before everything that is new."""
-    due = AgentSession.objects.filter(
+def due() -> list[tuple[int, int]]:
+    """(session, project) of those whose time has come."""
+    rows = AgentSession.objects.filter(
         state=State.WAITING, worker_id=None, not_before__lte=timezone.now()
     )
-    for session_id, project_id in due.values_list("pk", "project_id"):
-        _wake(session_id, project_id)
+    return list(rows.values_list("pk", "project_id"))
 
 
 @bus.atomically
-def _wake(session_id: int, project_id: int) -> None:
+def wake(session_id: int, project_id: int) -> None:
+    """Queue it before everything that is new."""
     bus.lock(project_id)
     session = (
         AgentSession.objects.select_for_update(of=("self",), no_key=True)

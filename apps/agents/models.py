@@ -41,6 +41,8 @@ class AgentSession(Run):
     output_tokens = models.PositiveBigIntegerField(default=0)
     cached_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.FloatField(null=True)
+    # What the agent's own conversation has cost so far, by its own account.
+    reported_cost_usd = models.FloatField(default=0.0)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -94,6 +96,7 @@ class Turn(models.Model):
     # A provider's limit stopped it: how often in a row, and since when.
     limit_tries = models.PositiveSmallIntegerField(default=0)
     limited_since = models.DateTimeField(null=True)
+    limited_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     sent_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -197,6 +200,8 @@ class AgentRequest(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     answered_at = models.DateTimeField(null=True)
+    # When an agent that was started anew was told in a prompt.
+    told_at = models.DateTimeField(null=True)
     delivered_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -76,24 +76,31 @@ def refused_plan(turn_id: int | None) -> AgentRequest | None:
     return last if last is not None and not (last.answer or {}).get("granted") else None
 
 
-def decisions(turn_id: int) -> list[AgentRequest]:
-    """What an agent that is started anew in this turn must be told; marks what the telling delivers.
+def decisions(turn_id: int) -> list[tuple[AgentRequest, bool]]:
+    """What an agent that is started anew in this turn must be told, and whether it may have heard it before.
 
-    A permission is delivered only when the agent asks for the same thing again.
+    A permission that no process has heard of is told as such once, and delivered when the agent asks for the
+    same thing again. The last one may have been heard by a process that died right then: whether it was used
+    nobody knows.
     """
-    answered = list(
-        AgentRequest.objects.filter(turn_id=turn_id, state=AgentRequest.State.ANSWERED).order_by(
-            "id"
-        )
-    )
-    told = [each for each in answered if each.kind != Kind.PERMISSION or each.delivered_at is None]
-    fresh = [each.pk for each in told if each.kind != Kind.PERMISSION]
-    AgentRequest.objects.filter(pk__in=fresh, delivered_at=None).update(delivered_at=timezone.now())
+    answered = AgentRequest.objects.filter(turn_id=turn_id, state=AgentRequest.State.ANSWERED)
+    last = answered.order_by("-id").first()
+    told: list[tuple[AgentRequest, bool]] = []
+    now = timezone.now()
+    for each in answered.order_by("id"):
+        heard = each.delivered_at is not None or each.told_at is not None
+        if each.kind == Kind.PERMISSION and each.delivered_at is not None and each != last:
+            continue
+        told.append((each, heard))
+        each.told_at = now
+        if each.kind != Kind.PERMISSION and each.delivered_at is None:
+            each.delivered_at = now
+        each.save(update_fields=["told_at", "delivered_at"])
     return told
 
 
-def as_text(request: AgentRequest) -> str:
-    """The decision in words, for the agent."""
+def as_text(request: AgentRequest, *, heard: bool) -> str:
+    """The decision in words, for the agent. `heard`: it may have acted on it already."""
     answer = request.answer or {}
     granted = bool(answer.get("granted"))
     if request.kind == Kind.PLAN:
@@ -107,6 +114,11 @@ def as_text(request: AgentRequest) -> str:
     if request.kind == Kind.PERMISSION:
         call = request.body.get("toolCall") or {}
         what = json.dumps(call.get("input"), ensure_ascii=False)[:SHOWN]
+        if granted and heard:
+            return (
+                f"You had asked to do “{request.title}” ({what}). It was granted; whether you did it is not"
+                " known. Look first, and do it only if it is not done."
+            )
         if granted:
             return (
                 f"You had asked to do “{request.title}” ({what}). It was granted, but not done yet:"
@@ -137,5 +149,6 @@ def with_news(worker_id: str) -> set[int]:
         turn__state=Turn.State.SENT,
         state=AgentRequest.State.ANSWERED,
         delivered_at=None,
+        told_at=None,
     ).values_list("session_id", flat=True)
     return {*following, *answered}

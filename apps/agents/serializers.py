@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 import orjson
-from rest_framework.serializers import DictField
+from rest_framework.serializers import DictField, Field, ValidationError
 
 from apps.agents import wording
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
@@ -17,6 +17,10 @@ from apps.common.ids import optional_id, public_id
 from apps.runs.sink import Line
 
 MESSAGE_LIMIT = 100_000
+ANSWER_LIMIT = 20_000
+MOST_CHOICES = 100
+MOST_ANSWERS = 50
+_ANSWER = TextField(max_length=ANSWER_LIMIT, allow_blank=True)
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -147,9 +151,30 @@ class MessageInput(serializers.Serializer):
     content = TextField(max_length=MESSAGE_LIMIT)
 
 
+class AnswerField(Field[Any, Any, Any, Any]):
+    """What a form can hold: text, a number, true or false, or several texts."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, list):
+            return [_ANSWER.run_validation(each) for each in data[:MOST_CHOICES]]
+        if isinstance(data, bool | int | float):
+            if not -(1 << 63) <= data < 1 << 63:
+                raise ValidationError("must be a number of 64 bits")
+            return data
+        return _ANSWER.run_validation(data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 class AnswerInput(serializers.Serializer):
     """One of them, as the request's kind wants it; what fits is decided where the request is known."""
 
     option_id = TextField(required=False, max_length=300)
-    answers = DictField(required=False)
+    answers = DictField(child=AnswerField(), required=False)
     text = TextField(required=False, max_length=MESSAGE_LIMIT)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs.get("answers") or {}) > MOST_ANSWERS:
+            raise ValidationError({"answers": f"must be at most {MOST_ANSWERS}"})
+        return attrs

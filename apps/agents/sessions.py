@@ -76,21 +76,27 @@ def _queue(card: Card, *, by: int | None) -> AgentSession:
     equipment = gate.equip(card)
     assert isinstance(equipment, gate.Equipment)
     column = card.column
-    session = AgentSession.objects.create(
+    session = AgentSession(
         project_id=card.project_id,
         card=card,
         column_id=column.pk,
         column_name=column.name,
-        preset=equipment.preset.id,
-        model=equipment.model,
-        credential_id=equipment.credential.credential_id if equipment.credential else None,
-        permission_mode=equipment.permission_mode,
         started_by_id=by,
     )
+    equip(session, equipment)
+    session.save()
     Turn.objects.create(session=session, kind=Turn.Kind.PROMPT, text="")
     changed(session)
     ring()
     return session
+
+
+def equip(session: AgentSession, equipment: gate.Equipment) -> None:
+    """What it works with; the session is not saved here."""
+    session.preset = equipment.preset.id
+    session.model = equipment.model
+    session.credential_id = equipment.credential.credential_id if equipment.credential else None
+    session.permission_mode = equipment.permission_mode
 
 
 def card_entered_active(card: Card, *, by: int | None) -> None:
@@ -103,7 +109,10 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
     if session is not None:
         if session.state == State.QUEUED and session.fence == 0:
             session.column_id, session.column_name = card.column_id, card.column.name
-            session.save(update_fields=["column_id", "column_name"])
+            equipment = gate.equip(card)
+            if isinstance(equipment, gate.Equipment):
+                equip(session, equipment)
+            session.save()
             changed(session)
             return
         _end(session)
@@ -149,20 +158,32 @@ def _drop_messages(card_id: int) -> None:
 
 def _end(session: AgentSession) -> None:
     """Cancel: at once where no worker owns the session, else by asking its worker."""
-    requests.close_open(session, AgentRequest.State.CANCELLED)
     if session.worker_id is None:
-        session.state = State.CANCELLED
-        session.ended_at = timezone.now()
-        session.waiting_for = None
-        session.queue_reason = None
         session.fence += 1
-        session.save(update_fields=["state", "ended_at", "waiting_for", "queue_reason", "fence"])
-        end_turns(session, "cancelled")
-    else:
-        session.cancel_requested = True
-        session.save(update_fields=["cancel_requested"])
-        ring()
+        ended_as_cancelled(session)
+        return
+    requests.close_open(session, AgentRequest.State.CANCELLED)
+    session.cancel_requested = True
+    session.save(update_fields=["cancel_requested"])
+    ring()
     changed(session)
+
+
+def ended_as_cancelled(session: AgentSession) -> None:
+    requests.close_open(session, AgentRequest.State.CANCELLED)
+    stop_waiting(session)
+    session.state = State.CANCELLED
+    session.ended_at = timezone.now()
+    session.save()
+    end_turns(session, "cancelled")
+    changed(session)
+
+
+def stop_waiting(session: AgentSession) -> None:
+    """Whatever it waited for, in the queue or for a person, counts no longer; not saved here."""
+    session.waiting_for = session.waiting_since = None
+    session.queue_reason = None
+    session.not_before = None
 
 
 def end_turns(session: AgentSession, stop_reason: str) -> None:
@@ -251,10 +272,7 @@ def send_now(card: Card, message_id: int) -> AgentMessage:
             end_turns(session, "cancelled")
             queue_at_head(session)
         else:
-            session.state = State.RUNNING
-            session.waiting_for = session.waiting_since = None
-            session.save(update_fields=["state", "waiting_for", "waiting_since"])
-            changed(session)
+            works_on(session)
     ring()
     return message
 
@@ -335,10 +353,18 @@ def wait_for_message(session: AgentSession) -> None:
     changed(session, noted=True)
 
 
+def works_on(session: AgentSession) -> None:
+    """It waits no longer, and its process is there; if it isn't, the session is started anew."""
+    stop_waiting(session)
+    session.state = State.RUNNING
+    session.save()
+    changed(session)
+
+
 def queue_at_head(session: AgentSession) -> None:
     """What a waiting session waited for is there: it goes on before anything new starts."""
     session.state = State.QUEUED
-    session.waiting_for = session.waiting_since = session.not_before = None
+    stop_waiting(session)
     session.queue_rank = 0
     session.queued_at = timezone.now()
     session.save()
@@ -349,6 +375,7 @@ def queue_at_head(session: AgentSession) -> None:
 def requeue(session: AgentSession) -> None:
     """Take an ended session up again, as a new attempt."""
     session.state = State.QUEUED
+    stop_waiting(session)
     session.cancel_requested = False
     session.ended_at = None
     session.error_code = session.error_message = None
@@ -356,4 +383,6 @@ def requeue(session: AgentSession) -> None:
     session.queue_rank = 1
     session.advances = session.card.column.column_type == ColumnType.ACTIVE
     session.save()
+    # Somebody has looked at what went wrong.
+    turns.open_turns(session).update(resumes=0)
     changed(session)

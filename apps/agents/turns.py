@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Case, IntegerField, Value, When
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from apps.agents import requests
@@ -112,6 +112,8 @@ def begin(claim: Claim) -> Prompt | None:
         turn.message = add_message(
             session, AgentMessage.Role.USER, "text", turn.text, turn_id=turn.pk
         )
+    elif turn.message.queue is not None:
+        _take_from_queue(session, turn, turn.message)
     turn.state = Turn.State.SENT
     turn.sent_at = timezone.now()
     turn.save()
@@ -119,21 +121,46 @@ def begin(claim: Claim) -> Prompt | None:
 
 
 def upcoming(session: AgentSession) -> Turn | None:
-    """The turn under way or about to begin, taken from the queue if need be; the session is locked."""
-    turn = (
-        Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id").first()
+    """The turn under way or about to begin; the session is locked.
+
+    One that is `new` stays so until its prompt leaves, whatever fails before; its message keeps its place
+    in the queue meanwhile, so that it can still be dropped, overtaken or carried to another session.
+    """
+    following = (
+        AgentMessage.objects.filter(session=session, queue=AgentMessage.Queue.NEXT)
+        .values_list("pk", flat=True)
+        .first()
     )
-    if turn is not None and turn.state == Turn.State.SENT and _is_next(session):
-        turn.state, turn.stop_reason = Turn.State.ENDED, "cancelled"
-        turn.ended_at = timezone.now()
-        turn.save(update_fields=["state", "stop_reason", "ended_at"])
-        turn = None
-    return turn or _from_queue(session)
+    for turn in open_turns(session).select_related("message"):
+        if turn.state == Turn.State.SENT:
+            if following is None:
+                return turn
+            _end(turn)
+        elif turn.kind == Turn.Kind.FOLLOW_UP and not _still_queued(session, turn):
+            _end(turn)
+        elif following is None or turn.message_id == following:
+            return turn
+    return _from_queue(session)
 
 
-def _is_next(session: AgentSession) -> bool:
-    """Whether a message is to be sent before anything else, a crash or not."""
-    return AgentMessage.objects.filter(session=session, queue=AgentMessage.Queue.NEXT).exists()
+def open_turns(session: AgentSession) -> QuerySet[Turn]:
+    """Oldest first."""
+    return Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id")
+
+
+def _still_queued(session: AgentSession, turn: Turn) -> bool:
+    message = turn.message
+    return (
+        message is not None
+        and message.session_id == session.pk
+        and message.queue in (AgentMessage.Queue.NEXT, AgentMessage.Queue.QUEUED)
+    )
+
+
+def _end(turn: Turn) -> None:
+    turn.state, turn.stop_reason = Turn.State.ENDED, "cancelled"
+    turn.ended_at = timezone.now()
+    turn.save(update_fields=["state", "stop_reason", "ended_at"])
 
 
 def _resumed(session: AgentSession, turn: Turn) -> Prompt:
@@ -157,7 +184,7 @@ def _resumed(session: AgentSession, turn: Turn) -> Prompt:
 
 
 def _from_queue(session: AgentSession) -> Turn | None:
-    """The next follow-up becomes a turn and gets its place in the transcript."""
+    """The next follow-up becomes a turn."""
     message = (
         AgentMessage.objects.filter(
             session=session, queue__in=[AgentMessage.Queue.NEXT, AgentMessage.Queue.QUEUED]
@@ -174,15 +201,30 @@ def _from_queue(session: AgentSession) -> Turn | None:
     )
     if message is None:
         return None
-    turn = Turn.objects.create(
+    return Turn.objects.create(
         session=session, kind=Turn.Kind.FOLLOW_UP, text=message.content, message=message
     )
+
+
+def _take_from_queue(session: AgentSession, turn: Turn, message: AgentMessage) -> None:
+    """Its prompt leaves: the message gets its place in the transcript."""
+    if session.agent_session_id is None or not _was_told(session):
+        turn.text = f"{first_prompt(session.card)}\n\n---\n\n{message.content}"
     message.index, message.rev = number(session.pk, indexes=1, revs=1)
     message.queue = None
     message.turn_id = turn.pk
     message.save(update_fields=["index", "rev", "queue", "turn_id"])
     tell_after_commit(message)
-    return turn
+
+
+def _was_told(session: AgentSession) -> bool:
+    """Whether the agent knows of the card, or is about to be told: a task that is cancelled before it is sent
+    isn't sent later, but a message about it would mean nothing without it.
+    """
+    turns = Turn.objects.filter(session=session)
+    return turns.filter(
+        Q(sent_at__isnull=False) | Q(kind=Turn.Kind.PROMPT, state=Turn.State.NEW)
+    ).exists()
 
 
 def first_prompt(card: Card) -> str:
@@ -211,14 +253,15 @@ def resume_text(original: str) -> str:
 
 def limited_text(original: str) -> str:
     return (
-        "Your work on the following was stopped by the model provider's limit, which is over now. Go on"
-        f" where you stopped; do not start over.\n\n---\n{_start(original)}"
+        "Your work on the following was stopped by the model provider's limit, which is over now. Parts of it"
+        " may be done already, also the last command you ran. Look at the working directory first, then go"
+        f" on where you stopped; do not start over.\n\n---\n{_start(original)}"
     )
 
 
-def decided_text(original: str, decided: list[AgentRequest]) -> str:
+def decided_text(original: str, decided: list[tuple[AgentRequest, bool]]) -> str:
     """For an agent whose process is gone: what people decided meanwhile, and what it was all about."""
-    said = "\n\n".join(requests.as_text(each) for each in decided)
+    said = "\n\n".join(requests.as_text(each, heard=heard) for each, heard in decided)
     return (
         "You stopped while you waited for a person, and were started again. What was decided:\n\n"
         f"{said}\n\nParts of your work may be done already; look at the working directory, then go on"

@@ -67,7 +67,6 @@ class CardAgentViewSet(ProjectScopedViewSet):
         sessions.cancel(self.card())
         return Response(status=204)
 
-    @from_database
     def sessions(self, request: Request, **kwargs: Any) -> Response:
         return Response(_shapes(selectors.sessions_of(self.card().pk)))
 
@@ -123,7 +122,6 @@ class CardAgentViewSet(ProjectScopedViewSet):
 class ProjectAgentsViewSet(ProjectScopedViewSet):
     roles = {"active": Role.MEMBER}
 
-    @from_database
     def active(self, request: Request, **kwargs: Any) -> Response:
         rows = list(selectors.active_agents(self.project.pk))
         shapes = zip(_shapes(rows), rows, strict=True)
@@ -134,7 +132,7 @@ def _shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
     """Whoever waits for a worker while there is none says that, whatever else it waits for."""
     rows = list(rows)
     waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
-    if waiting and not leases.any_alive(within_s=leases.DEAD_AFTER_S):
+    if waiting and leases.none_seen():
         for row in waiting:
             row.queue_reason = "no_worker"
     return [session_shape(row) for row in rows]

@@ -106,8 +106,18 @@ def park(claim: Claim) -> bool:
     return session.state == State.WAITING and not session.cancel_requested
 
 
-def still_asks(claim: Claim) -> bool:
-    """Whether something is open under the session: its process died while it waited."""
-    return AgentSession.objects.filter(
-        pk=claim.run_id, fence=claim.fence, state=State.WAITING, cancel_requested=False
-    ).exists()
+def left_behind(claim: Claim, turn_id: int) -> bool | None:
+    """What a process that died leaves of its questions: True with one still open, False with an answer that
+    it never got, None with neither.
+    """
+    session = AgentSession.objects.filter(
+        pk=claim.run_id, fence=claim.fence, cancel_requested=False
+    ).first()
+    if session is None:
+        return None
+    if session.state == State.WAITING:
+        return True
+    undelivered = AgentRequest.objects.filter(
+        turn_id=turn_id, state=AgentRequest.State.ANSWERED, delivered_at=None, told_at=None
+    )
+    return False if undelivered.exists() else None

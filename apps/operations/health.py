@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 
 import redis
@@ -10,11 +9,10 @@ from django.conf import settings
 from django.db import Error
 
 from apps.host.disk import free_bytes
-from apps.runs.leases import DEAD_AFTER_S, any_alive
+from apps.runs.leases import none_seen
 
 _REDIS_ANSWERS_WITHIN_S = 0.5
 _FULL_BYTES = 16 << 20
-_started = time.monotonic()
 
 
 def failing() -> list[str]:
@@ -24,15 +22,15 @@ def failing() -> list[str]:
     """
     down: list[str] = []
     try:
-        alive = any_alive(DEAD_AFTER_S)
+        no_worker = none_seen()
     except Error:
         down.append("database")
-        alive = True
+        no_worker = False
     if free_bytes(settings.DATA_DIR) < _FULL_BYTES:
         down.append("disk")
     if not _redis_answers():
         down.append("redis")
-    if not alive and time.monotonic() - _started >= DEAD_AFTER_S:
+    if no_worker:
         down.append("workers")
     return down
 

@@ -153,6 +153,14 @@ class Observer:
         (self.data_dir / "workers" / worker_id).unlink(missing_ok=True)
 
 
+_started = time.monotonic()
+
+
+def none_seen() -> bool:
+    """Whether no worker has shown itself for 15 s, counted from this process's start."""
+    return time.monotonic() - _started >= DEAD_AFTER_S and not any_alive(DEAD_AFTER_S)
+
+
 def any_alive(within_s: float) -> bool:
     """For people and health checks only: whether some worker's beat is that recent by the wall clock."""
     return Worker.objects.filter(beat_at__gte=timezone.now() - timedelta(seconds=within_s)).exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from apps.accounts.models import User
 from apps.cards import services
@@ -12,7 +13,6 @@ from apps.events.models import StoredEvent
 from apps.host.disk import host_id
 from apps.projects.models import Project
 from tests import factories
-from tests.conftest import DATA_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -382,7 +382,7 @@ def worktree(card: Card, repository: Path, tmp_path: Path, run_git: Any) -> Path
     Worktree.objects.create(
         card_id=card.pk,
         project_id=card.project_id,
-        host_id=host_id(DATA_DIR),
+        host_id=host_id(settings.DATA_DIR),
         repository=str(repository),
         path=str(place),
         branch="card/x",

@@ -17,6 +17,7 @@ from apps.accounts import authentication
 from apps.common.edge import LARGEST_BODY, Edge, Reach
 from apps.common.pools import ThreadPool, build_environ
 from apps.operations import health
+from apps.runs import leases
 from apps.runs.models import Worker
 
 REACH = Reach.of(
@@ -558,10 +559,10 @@ async def test_health_names_what_is_down(
 ) -> None:
     settings.REDIS_URL = "unix:///nowhere/redis.sock"
     monkeypatch.setattr(health, "_client", health._client.__wrapped__)
-    monkeypatch.setattr(health, "_started", time.monotonic())
+    monkeypatch.setattr(leases, "_started", time.monotonic())
     young = await call(application, path="/api/health")
     assert json.loads(young.body)["error"]["details"] == {"failing": ["redis"]}
-    monkeypatch.setattr(health, "_started", float("-inf"))
+    monkeypatch.setattr(leases, "_started", float("-inf"))
     reply = await call(application, path="/api/health")
     assert (reply.status, reply.code) == (503, "unavailable")
     assert json.loads(reply.body)["error"]["details"] == {"failing": ["redis", "workers"]}
@@ -572,7 +573,7 @@ async def test_health_is_good_while_everything_answers(
     application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_redis_answers", lambda: True)
-    monkeypatch.setattr(health, "_started", float("-inf"))
+    monkeypatch.setattr(leases, "_started", float("-inf"))
     await sync_to_async(Worker.objects.create)(id="w1", host_id="h1", pid=1)
     reply = await call(application, path="/api/health", headers={"authorization": "Bearer stale"})
     assert (reply.status, json.loads(reply.body)) == (200, {"data": {"status": "ok"}})

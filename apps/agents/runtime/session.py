@@ -64,7 +64,13 @@ async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
         with contextlib.suppress(turns.NotOurs):
             await around.database(lambda: attempts.defer(claim, code, message))
     except Failed as failed:
-        await _final(around, claim, stop_reason=None, error=(failed.code, failed.message))
+        await _final(
+            around,
+            claim,
+            stop_reason=None,
+            error=(failed.code, failed.message),
+            retry_after=failed.retry_after,
+        )
     except Interrupted:
         if not handle.lost.is_set():
             await around.database(lambda: kind.interrupt(claim))
@@ -75,11 +81,18 @@ async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
 
 
 async def _final(
-    around: Surroundings, claim: Claim, *, stop_reason: str | None, error: tuple[str, str] | None
+    around: Surroundings,
+    claim: Claim,
+    *,
+    stop_reason: str | None,
+    error: tuple[str, str] | None,
+    retry_after: float | None = None,
 ) -> None:
     with contextlib.suppress(turns.NotOurs):
         await around.database(
-            lambda: attempts.end_turn(claim, None, stop_reason=stop_reason, error=error)
+            lambda: attempts.end_turn(
+                claim, None, stop_reason=stop_reason, error=error, retry_after=retry_after
+            )
         )
 
 
@@ -231,14 +244,15 @@ async def _turn(
     except Failed as failed:
         failure = failed
     finally:
-        # What it still asks belongs to a turn that is over.
-        people.withdraw()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+    # What it still asks belongs to a turn that is over. (A process that is only ended, because nobody answers
+    # or the worker stops, must not hear that it was refused: its question stands.)
+    people.withdraw()
     agent.transcript.end_turn()
     await agent.transcript.feed.flushed()
-    if failure is not None and await _waits_without(around, claim, agent, failure):
-        raise Parked
+    if failure is not None:
+        await _may_go_on_without(around, claim, agent, turn_id, failure)
     error = (failure.code, failure.message) if failure and stop_reason != "cancelled" else None
     retry_after = failure.retry_after if failure else None
     follows = await around.database(
@@ -252,19 +266,22 @@ async def _turn(
     return follows
 
 
-async def _waits_without(around: Surroundings, claim: Claim, agent: Agent, failure: Failed) -> bool:
-    """An agent that died while people were asked has failed nobody yet: the answer starts it anew."""
+async def _may_go_on_without(
+    around: Surroundings, claim: Claim, agent: Agent, turn_id: int, failure: Failed
+) -> None:
+    """An agent that died over a question has failed nobody yet: it is started anew with the answer."""
     if failure.code != "agent_died":
-        return False
-    if not await around.database(lambda: waiting.still_asks(claim)):
-        return False
+        return
+    still_open = await around.database(lambda: waiting.left_behind(claim, turn_id))
+    if still_open is None:
+        return
     agent.transcript.say(
         AgentMessage.Role.SYSTEM,
         "status",
         f"{failure.message.removesuffix(failures.GO_ON)} It is started again with the answer.",
     )
     await agent.transcript.feed.flushed()
-    return True
+    raise Parked if still_open else Interrupted
 
 
 async def _or_event(

@@ -1,0 +1,296 @@
+"""The rules of turns, requests and limits, one transaction at a time: what a crash may fall between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from apps.accounts.models import User
+from apps.agents import answering, attempts, requests, sessions, turns, waiting
+from apps.agents.claims import AgentKind
+from apps.agents.models import AgentRequest, AgentSession, Turn
+from apps.boards.models import Column
+from apps.cards import services as cards
+from apps.cards.models import Card
+from apps.host.disk import host_id
+from apps.projects.models import Project
+from apps.runs.kinds import Claim
+from apps.runs.models import State, Worker
+from tests import factories
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+PRESETS = """
+[fake]
+name = "Fake"
+command = ["true"]
+needs_credential = false
+modes = { ask = "ask", plan = "plan" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def preset() -> Any:
+    path = Path(settings.DATA_DIR) / "presets.toml"
+    path.write_text(PRESETS)
+    yield
+    path.unlink()
+
+
+@pytest.fixture
+def card(project: Project, alice: User) -> Card:
+    Project.objects.filter(pk=project.pk).update(agent="fake")
+    project.refresh_from_db()
+    return factories.make_card(project, title="Dig", prompt="a hole")
+
+
+@pytest.fixture
+def doing(card: Card) -> Column:
+    return factories.column(card.project, "active")
+
+
+KIND = AgentKind()
+HOST = host_id(settings.DATA_DIR)
+
+
+def start(card: Card, doing: Column) -> Claim:
+    cards.move_card(card, to=doing, by=None)
+    return claim()
+
+
+def claim(worker: str = "w1") -> Claim:
+    Worker.objects.get_or_create(id=worker, defaults={"host_id": HOST, "pid": 1})
+    found = KIND.claim(worker, HOST, closing=False)
+    assert found is not None
+    return found
+
+
+def begin(found: Claim) -> turns.Prompt:
+    attempts.started(found, pid=1, agent_session_id="conversation", handover=False)
+    prompt = turns.begin(found)
+    assert prompt is not None
+    return prompt
+
+
+def end(found: Claim, prompt: turns.Prompt | None, **fields: Any) -> bool:
+    fields = {"stop_reason": "end_turn", "error": None, **fields}
+    return attempts.end_turn(found, prompt and prompt.turn_id, **fields)
+
+
+def session() -> AgentSession:
+    return AgentSession.objects.order_by("-pk")[0]
+
+
+def ask(found: Claim, prompt: turns.Prompt, kind: str = "permission") -> AgentRequest:
+    options = [{"optionId": "yes", "name": "Allow", "kind": "allow_once"}]
+    asked = requests.Asked(kind=kind, title="Deploy", fingerprint="f", options=options)
+    opened = waiting.ask(found, prompt.turn_id, asked)
+    assert opened is not None
+    assert opened.request_id is not None
+    return AgentRequest.objects.get(pk=opened.request_id)
+
+
+def after_a_death(found: Claim) -> Claim:
+    taken = KIND.take_over(found.run_id, dead=found.worker_id, worker_id="w2", at=timezone.now())
+    assert taken is not None
+    KIND.release(taken)
+    return claim("w2")
+
+
+def test_the_task_is_sent_by_the_message_after_a_start_that_failed(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    end(found, None, stop_reason=None, error=("agent_start_failed", "It did not start."))
+    KIND.release(found)
+    sessions.post_message(card, "try again", by=bob.pk)
+    found = claim()
+    first = begin(found)
+    assert "a hole" in first.text
+    assert end(found, first) is True
+    second = turns.begin(found)
+    assert second is not None
+    assert second.text == "try again"
+
+
+def test_a_task_that_was_cancelled_before_it_was_sent_comes_with_the_next_message_as_its_background(
+    card: Card, doing: Column, bob: User
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    sessions.cancel(card)
+    sessions.post_message(card, "only look", by=bob.pk)
+    prompt = begin(claim())
+    assert prompt.text.startswith("# Dig")
+    assert prompt.text.endswith("only look")
+
+
+def test_a_session_that_waited_for_a_limit_waits_no_more_once_it_was_cancelled(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    end(found, begin(found), stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
+    KIND.release(found)
+    assert session().waiting_for["kind"] == "limit"
+    sessions.cancel(card)
+    sessions.post_message(card, "go on", by=bob.pk)
+    assert session().not_before is None
+    assert begin(claim()).text == "go on"
+
+
+def test_a_message_sent_now_does_not_wait_for_the_limit(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    end(found, begin(found), stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
+    message = sessions.post_message(card, "now", by=bob.pk)
+    sessions.send_now(card, message.pk)
+    KIND.release(found)
+    assert session().state == State.INTERRUPTED
+    assert begin(claim()).text == "now"
+
+
+def test_a_limit_with_a_known_end_is_waited_for_however_long_and_closes_what_was_asked(
+    card: Card, doing: Column
+) -> None:
+    found = start(card, doing)
+    prompt = begin(found)
+    ask(found, prompt)
+    week = timedelta(days=6).total_seconds()
+    end(found, prompt, stop_reason=None, error=("rate_limited", "Slow."), retry_after=week)
+    stored = session()
+    assert stored.not_before is not None
+    assert stored.not_before > timezone.now() + timedelta(days=5)
+    assert AgentRequest.objects.get().state == "withdrawn"
+
+
+def test_a_mode_that_was_tightened_while_the_session_waited_counts(
+    card: Card, doing: Column
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    assert session().permission_mode == "unattended"
+    Project.objects.filter(pk=card.project_id).update(permission_mode="ask")
+    claim()
+    assert session().permission_mode == "ask"
+
+
+def test_a_follow_up_whose_worker_died_before_it_was_sent_keeps_its_place(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    prompt = begin(found)
+    message = sessions.post_message(card, "later", by=bob.pk)
+    assert end(found, prompt) is True
+    taken = KIND.take_over(found.run_id, dead=found.worker_id, worker_id="w2", at=timezone.now())
+    assert taken is not None
+    KIND.release(taken)
+    message.refresh_from_db()
+    assert (message.queue, message.index) == ("queued", None)
+    review = Column.objects.create(
+        project=card.project, board=doing.board, name="Review", column_type="active", position=9
+    )
+    card.refresh_from_db()
+    cards.move_card(card, to=review, by=None)
+    message.refresh_from_db()
+    assert (message.session_id, message.queue) == (session().pk, "queued")
+    found = claim("w2")
+    assert end(found, begin(found)) is True
+    assert begin(found).text == "later"
+
+
+def test_a_turn_that_ends_over_an_open_question_moves_no_card(card: Card, doing: Column) -> None:
+    Card.objects.filter(pk=card.pk).update(auto_mode=True)
+    card.refresh_from_db()
+    found = start(card, doing)
+    prompt = begin(found)
+    request = ask(found, prompt)
+    assert end(found, prompt) is False
+    card.refresh_from_db()
+    assert card.column_id == doing.pk
+    assert session().state == State.COMPLETED
+    request.refresh_from_db()
+    assert request.state == "withdrawn"
+
+
+def test_a_permission_that_may_have_been_used_is_told_as_such_and_not_given_again(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    prompt = begin(found)
+    request = ask(found, prompt)
+    answering.answer(card, request.pk, {"option_id": "yes"}, by=bob)
+    assert waiting.news(found, [request.pk]).answers[request.pk]["granted"] is True
+    again = begin(after_a_death(found))
+    assert again.resumed
+    assert "whether you did it is not known" in again.text
+
+
+def test_a_permission_that_nobody_heard_is_told_once_and_used_once(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    request = ask(found, begin(found))
+    answering.answer(card, request.pk, {"option_id": "yes"}, by=bob)
+    found = after_a_death(found)
+    assert "do it now" in begin(found).text
+    found = after_a_death(found)
+    prompt = begin(found)
+    assert "do it now" not in prompt.text
+    assert "whether you did it is not known" in prompt.text
+    asked = requests.Asked(kind="permission", title="Deploy", fingerprint="f")
+    reused = waiting.ask(found, prompt.turn_id, asked)
+    assert reused is not None
+    assert reused.answer is not None
+    assert reused.answer["granted"]
+    new = waiting.ask(found, prompt.turn_id, asked)
+    assert new is not None
+    assert new.answer is None
+
+
+def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
+    card: Card, doing: Column, bob: User
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    message = sessions.post_message(card, "first", by=bob.pk)
+    sessions.send_now(card, message.pk)
+    found = claim()
+    prompt = begin(found)
+    assert prompt.text == "first"
+    assert end(found, prompt) is True
+    second = turns.begin(found)
+    assert second is not None
+    assert "a hole" in second.text
+    assert end(found, second) is False
+    assert Turn.objects.filter(session=session()).count() == 2
+
+
+def test_a_conversations_cost_is_counted_once(card: Card, doing: Column) -> None:
+    found = start(card, doing)
+    begin(found)
+    for cost in (1.0, 2.0, 3.0):
+        attempts.add_usage(found, input_tokens=1, output_tokens=1, cached_tokens=0, cost_usd=cost)
+    assert session().cost_usd == 3.0
+
+
+def test_answers_that_cannot_be_stored_are_refused(
+    api: Any, card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    prompt = begin(found)
+    field = {"id": "q", "title": "Q", "type": "string", "options": [], "required": False}
+    asked = requests.Asked(
+        kind="question", title="Why?", fingerprint="f", body={"questions": [field]}
+    )
+    opened = waiting.ask(found, prompt.turn_id, asked)
+    assert opened is not None
+    url = (
+        f"/api/projects/{card.project_id}/cards/{card.pk}/agent/requests/{opened.request_id}/answer"
+    )
+    for value in ("a\0", "x" * 20_001, {"a": 1}, None, 1 << 70):
+        api(bob).post(url, {"answers": {"q": value}}, 400)
+    api(bob).post(url, {"answers": {str(n): "x" for n in range(51)}}, 400)
+    assert api(bob).post(url, {"answers": {"q": "because"}}, 200)["state"] == "answered"
