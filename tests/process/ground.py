@@ -24,6 +24,7 @@ def servers_below(folder: Path) -> Iterator[dict[str, str]]:
     if os.environ.get("KANBAN_TEST_ON") != "servers" or not where:
         yield {}
         return
+    folder.mkdir(parents=True, exist_ok=True)
     name = f"kanban_board_{secrets.token_hex(4)}"
     _run(where, f"CREATE DATABASE {name}")
     redis = Redis(folder / "redis")
