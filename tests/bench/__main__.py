@@ -1,8 +1,7 @@
 """`python -m tests.bench [figure …]`: the product's figures beside their targets. Not a timed test.
 
 Each has a raw floor of the same run; on a busy or slow machine only the ratio says something. The targets
-are for SQLite; with `KANBAN_TEST_ON=servers` and `KANBAN_TEST_DATABASE_URL` the boards stand on PostgreSQL and
-Redis.
+are for SQLite; with `KANBAN_TEST_ON=servers` and `KANBAN_TEST_DATABASE_URL` boards stand on PostgreSQL.
 """
 
 from __future__ import annotations
