@@ -270,17 +270,16 @@ class Sink:
             logger.exception("not even its replacement can be stored")
 
     def _transact(self, batch: Iterable[Feed]) -> list[storing.Stored]:
-        kinds: dict[str, list[Feed]] = {}
-        for feed in sorted(batch, key=lambda feed: feed.run_id):
-            feed.learned = {}
-            kinds.setdefault(feed.table.run_table, []).append(feed)
+        kinds = _by_kind(batch)
         told: list[storing.Stored] = []
         with transaction.atomic(), connection.cursor() as cursor:
-            for feeds in kinds.values():
+            for feeds in kinds:
+                for feed in feeds:
+                    feed.learned = {}
                 told += storing.store(cursor, feeds[0].table, feeds)
         # Only now: what a transaction that fails has learned was never stored.
         ours = {id(feed) for feed, *_ in told}
-        for feed in chain.from_iterable(kinds.values()):
+        for feed in chain.from_iterable(kinds):
             feed.stored.update(feed.learned)
             feed.lost = feed.lost or id(feed) not in ours
         return told
@@ -302,9 +301,15 @@ class Sink:
                 self.loop.call_soon_threadsafe(_wake, batch)
 
     def _find_stored(self, batch: list[Feed]) -> bool:
-        """After a failed commit: which of the lines are there all the same? False when nobody knows."""
+        """After a failed commit: which of the lines are there all the same? False when nobody knows.
+
+        The server may be at that COMMIT still. The runs' rows are locked until it is done, so whoever gets
+        them sees how it ended.
+        """
         try:
-            with connection.cursor() as cursor:
+            with transaction.atomic(), connection.cursor() as cursor:
+                for kind in _by_kind(batch):
+                    storing.lock(cursor, kind[0].table, [feed.run_id for feed in kind])
                 for feed in batch:
                     ordinals = [o for o in feed.in_flight if o not in feed.stored]
                     if not ordinals:
@@ -328,6 +333,14 @@ class Sink:
         if connection.vendor == "sqlite" and connection.connection is None:
             with connection.cursor() as cursor:
                 cursor.execute("PRAGMA synchronous=NORMAL")
+
+
+def _by_kind(batch: Iterable[Feed]) -> list[list[Feed]]:
+    """Everybody locks tables and runs in this order."""
+    kinds: dict[str, list[Feed]] = {}
+    for feed in sorted(batch, key=lambda feed: (feed.table.run_table, feed.run_id)):
+        kinds.setdefault(feed.table.run_table, []).append(feed)
+    return list(kinds.values())
 
 
 def _wake(batch: list[Feed]) -> None:

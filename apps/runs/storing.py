@@ -116,6 +116,16 @@ def _update_row(feed: Feed, line: Line, rev: int) -> tuple[Any, ...]:
     )
 
 
+def lock(cursor: Any, table: Table, runs: Sequence[int]) -> None:
+    """The runs' rows, so that the UPDATE has nothing to wait for: it locks many rows in no order, and whoever
+    else locks several begins with the first. On SQLite a writer is alone."""
+    if connection.vendor == "postgresql":
+        cursor.execute(
+            f"SELECT 1 FROM {table.run_table} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+            [list(runs)],
+        )
+
+
 def _number(
     cursor: Any, table: Table, feeds: Sequence[Feed]
 ) -> dict[tuple[int, int], tuple[int, int]]:
@@ -126,11 +136,7 @@ def _number(
         asked.append((feed.run_id, feed.fence, new, len(feed.in_flight)))
     if connection.vendor == "postgresql":
         runs, fences, news, lines = map(list, zip(*asked, strict=True))
-        # An UPDATE of many rows locks them in no order; whoever else locks several begins with the first.
-        cursor.execute(
-            f"SELECT 1 FROM {table.run_table} WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
-            [runs],
-        )
+        lock(cursor, table, runs)
         source = "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
         given = f"{source} AS given (run, owner, news, lines)"
         parameters: list[Any] = [runs, fences, news, lines]

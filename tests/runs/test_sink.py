@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 
 from apps.accounts.models import User
@@ -249,6 +249,42 @@ async def test_nothing_is_stored_again_before_it_is_known_what_is_there(
     say(feed, "once")
     await feed.flushed()
     assert [(row.index, row.content) for row in await stored(session)] == [(0, "once")]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="there a COMMIT's error is its answer")
+async def test_a_commit_that_lands_long_after_its_connection_broke_costs_no_later_state(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, cut = sink._transact, [True]
+    landed = threading.Event()
+
+    def commit_late(batch: list[Feed], begun: threading.Event) -> None:
+        """What the server still does for the connection that its client has given up."""
+        with transaction.atomic(), connection.cursor() as cursor:
+            storing.store(cursor, batch[0].table, batch)
+            begun.set()
+            time.sleep(0.5)
+        connection.close()
+        landed.set()
+
+    def transact(batch: Any) -> Any:
+        if cut:
+            cut.pop()
+            begun = threading.Event()
+            threading.Thread(target=commit_late, args=(list(batch), begun)).start()
+            begun.wait(10)
+            raise OperationalError("server closed the connection unexpectedly")
+        return original(batch)
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    feed = feed_of(sink, session)
+    line = say(feed, "first")
+    await feed.flushed()
+    assert landed.is_set()
+    assert feed.index_of(line.ordinal) == 0
+    feed.put(line.changed("first, and more", tool_call=None, truncated=False))
+    await feed.flushed()
+    assert [(row.index, row.content) for row in await stored(session)] == [(0, "first, and more")]
 
 
 async def test_what_is_told_of_a_line_is_what_is_read_of_its_row(
