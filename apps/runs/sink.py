@@ -149,7 +149,7 @@ class Feed:
 
 
 class _Outage(Exception):
-    """The database is gone, busy or full: the same batch is tried again."""
+    """The database is gone, busy or full, or refuses everything: the same batch is tried again."""
 
 
 class Sink:
@@ -258,16 +258,26 @@ class Sink:
             feed.in_flight = lines
 
     def _put_replacement(self, feed: Feed, error: Exception) -> None:
+        """A line that can be stored by any database in place of the one that can't.
+
+        If that is refused too, it isn't the line: a right is missing, an index is damaged. So it is an
+        outage, and the line itself is tried again.
+        """
         logger.error("%s %s: a line can't be stored: %s", feed.table.run_table, feed.run_id, error)
-        (line,) = feed.in_flight.values()
-        line.content = f"(This line could not be stored: {type(error).__name__})"
-        line.tool_call = None
+        lines = feed.in_flight
+        note = f"(This line could not be stored: {type(error).__name__})"
+        feed.in_flight = {
+            ordinal: line.changed(note, tool_call=None, truncated=line.truncated)
+            for ordinal, line in lines.items()
+        }
         try:
             self._tell(self._transact([feed]))
         except (DatabaseError, InterfaceError) as again:
-            if is_outage(again):
-                raise _Outage from again
-            logger.exception("not even its replacement can be stored")
+            if not is_outage(again):
+                logger.exception("not even its replacement can be stored")
+            raise _Outage from again
+        finally:
+            feed.in_flight = lines
 
     def _transact(self, batch: Iterable[Feed]) -> list[storing.Stored]:
         kinds = _by_kind(batch)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.db.models import F
 
 from apps.accounts.models import User
@@ -175,6 +175,25 @@ async def test_one_line_the_database_refuses_does_not_take_the_others_with_it(
     await feed.flushed()
     rows = await stored(session)
     assert [row.content[:3] for row in rows] == ["one", "(Th", "thr"]
+
+
+async def test_a_database_that_refuses_everything_for_a_while_costs_no_line(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, refusals = storing._insert, [True] * 9
+
+    def insert(cursor: Any, table: Any, rows: Any) -> Any:
+        if refusals:
+            refusals.pop()
+            raise ProgrammingError("permission denied for table agents_agentmessage")
+        return original(cursor, table, rows)
+
+    monkeypatch.setattr(storing, "_insert", insert)
+    feed = feed_of(sink, session)
+    for content in ("one", "two"):
+        say(feed, content)
+    await feed.flushed()
+    assert [(row.index, row.content) for row in await stored(session)] == [(0, "one"), (1, "two")]
 
 
 async def test_a_full_feed_has_no_room_until_it_is_stored(
