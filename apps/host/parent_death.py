@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -51,14 +52,29 @@ def tied(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Tied:
     return Tied([*prefix, *argv], None)
 
 
+class _Mask(threading.local):
+    inside = 0
+    before: set[int] = set()
+
+
+_here = _Mask()
+
+
 @contextlib.contextmanager
 def no_signal_blocked() -> Iterator[None]:
-    """What this thread blocks its children would block too, and could not be ended by it."""
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    """What this thread blocks its children would block too, and could not be ended by it.
+
+    Coroutines of one loop may be in here at once: the last one out restores what the first one found.
+    """
+    if _here.inside == 0:
+        _here.before = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _here.inside += 1
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _here.inside -= 1
+        if _here.inside == 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, _here.before)
 
 
 @cache

@@ -73,6 +73,30 @@ async def test_a_process_gets_the_given_environment_and_its_marker_only(
     assert sorted(output.split()) == sorted([f"PATH={ENV['PATH']}", f"BOARD_RUN={marker}"])
 
 
+async def test_processes_started_at_once_leave_the_threads_signals_blocked_as_they_were(
+    tmp_path: Path, host: str
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        started = await asyncio.gather(
+            *(
+                spawn(["sleep", "60"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_00{n}.1")
+                for n in range(8)
+            )
+        )
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {*before, signal.SIGUSR1}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for process in started:
+        assert _blocked(process.pid) == 0
+        await terminate(process, grace=0.1)
+
+
+def _blocked(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
 async def test_a_process_leads_its_own_session_and_is_known_by_pid_and_start(
     tmp_path: Path, host: str
 ) -> None:
