@@ -98,6 +98,35 @@ def test_a_secret_is_masked_even_when_it_comes_in_pieces(
     assert "sk-very" not in "".join(told)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("the key is sk-very-secret-ke", "the key is ****"),
+        ("the key is sk-very-", "the key is ****"),
+        # No more than many words begin with.
+        ("I ask", "I ask"),
+        ("the key is sk-very", "the key is sk-very"),
+    ],
+)
+def test_a_text_that_ends_within_a_secret_keeps_little_of_it(
+    transcript: Transcript, lines: Lines, said: str, kept: str
+) -> None:
+    for piece in said:
+        transcript.update(chunk(piece))
+    transcript.end_turn()
+    assert lines.all[-1].content == kept
+
+
+def test_of_a_short_secret_less_than_half_is_left_at_the_end_of_a_text(
+    lines: Lines, loop: asyncio.AbstractEventLoop
+) -> None:
+    transcript = Transcript(lines, Secrets(["pa55word"]), loop)  # type: ignore[arg-type]
+    for said, kept in (("it is pa55wor", "it is ****"), ("it is pa5", "it is pa5")):
+        transcript.update(chunk(said))
+        transcript.end_turn()
+        assert lines.all[-1].content == kept
+
+
 def test_a_secret_in_a_tool_call_is_masked(transcript: Transcript, lines: Lines) -> None:
     transcript.update(
         {"sessionUpdate": "tool_call", "toolCallId": "1", "rawOutput": "KEY=sk-very-secret-key"}

@@ -19,6 +19,14 @@ class Secrets:
                 text = text.replace(value, MASK)
         return text
 
+    def mask_end(self, tail: str) -> str:
+        """What was held back, when nothing follows: masked once it gives away half of a secret, or as much
+        as is worth masking of a long one. Shorter ones may well be ordinary words."""
+        for value in self.values:
+            if value.startswith(tail) and len(tail) >= min(SHORTEST, len(value) / 2):
+                return MASK
+        return tail
+
     def held_back(self, text: str) -> int:
         """How many characters at the end of a stream may be the beginning of a secret."""
         most = 0

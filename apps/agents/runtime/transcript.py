@@ -223,7 +223,7 @@ class Transcript:
         text, self.text = self.text, None
         if text is None:
             return
-        text.content += text.tail
+        text.content += self.secrets.mask_end(text.tail)
         text.line = replace(text.line, partial=False)
         self._store_text(text)
         self.feed.forget(text.line.ordinal)
