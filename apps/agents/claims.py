@@ -4,87 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.agents import attempts, gate, limited, recovery, requests, sessions, turns
+from apps.agents import attempts, gate, limited, queueing, recovery, requests, sessions, turns
 from apps.agents.models import AgentMessage, AgentSession
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
-from apps.cards.models import Card
 from apps.events import bus
 from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Surroundings
-from apps.runs.models import HOLDING, LIVE, State
+from apps.runs.models import LIVE, State
 from apps.runs.outages import is_outage
 
 logger = logging.getLogger(__name__)
-
-QUEUED_LOOK = 500
-
-
-@dataclass
-class Counts:
-    """Who works, counted once for a pass over the queue."""
-
-    host: int
-    projects: Counter[int]
-    busy_cards: set[int]
-    columns: Counter[int]
-    paths: set[str]
-
-    @classmethod
-    def now(cls, host_id: str) -> Counts:
-        holding = list(
-            AgentSession.objects.filter(state__in=HOLDING).values_list(
-                "host_id", "project_id", "card_id", "card__column_id"
-            )
-        )
-        owned = AgentSession.objects.filter(worker_id__isnull=False)
-        waiting = Card.objects.filter(Q(pending_approval=True) | Q(agent_status=State.WAITING))
-        columns = Counter(row[3] for row in holding)
-        columns.update(
-            waiting.exclude(pk__in=[r[2] for r in holding]).values_list("column_id", flat=True)
-        )
-        in_place = owned.filter(Q(card__project__worktree=False) | Q(card__project__is_git=False))
-        return cls(
-            host=sum(1 for row in holding if row[0] == host_id),
-            projects=Counter(row[1] for row in holding),
-            busy_cards=set(owned.values_list("card_id", flat=True)),
-            columns=columns,
-            paths=set(in_place.values_list("card__project__path", flat=True)),
-        )
-
-    def reason_against(self, session: AgentSession, *, closing: bool) -> str | None:
-        """Why the session can't start right now; None when it can."""
-        card, project, column = session.card, session.card.project, session.card.column
-        if closing:
-            return "disk_low"
-        if card.pk in self.busy_cards:
-            return "previous_agent"
-        if session.state == State.QUEUED:
-            if self.host >= settings.MAX_AGENTS:
-                return "max_agents"
-            if (
-                project.max_parallel_agents
-                and self.projects[project.pk] >= project.max_parallel_agents
-            ):
-                return "project_limit"
-            if (
-                column.wip_limit
-                and self.columns[column.pk] >= column.wip_limit
-                and not card.pending_approval
-            ):
-                return "wip_limit"
-        if not (project.worktree and project.is_git) and project.path in self.paths:
-            return "path_in_use"
-        return None
 
 
 class AgentKind:
@@ -96,18 +32,10 @@ class AgentKind:
         for session_id, project_id in limited.due():
             with _one_row_is_no_outage(session_id):
                 limited.wake(session_id, project_id)
-        queue = list(
-            AgentSession.objects.filter(
-                state__in=[State.QUEUED, State.INTERRUPTED], worker_id=None, cancel_requested=False
-            )
-            .filter(Q(host_id=None) | Q(host_id=host_id))
-            .filter(recovery.due(timezone.now()))
-            .select_related("card__project", "card__column")
-            .order_by("queue_rank", "queued_at", "id")[:QUEUED_LOOK]
-        )
+        queue = queueing.waiting(host_id)
         if not queue:
             return None
-        counts = Counts.now(host_id)
+        counts = queueing.Counts.now(host_id)
         for session in queue:
             reason = counts.reason_against(session, closing=closing)
             if reason is None:
@@ -268,7 +196,7 @@ def _one_row_is_no_outage(session_id: int) -> Iterator[None]:
         logger.exception("session %s can't be looked at", session_id)
 
 
-def _take_or_fail(session: AgentSession, worker_id: str, host_id: str) -> Claim | None:
+def _take_or_fail(session: queueing.Queued, worker_id: str, host_id: str) -> Claim | None:
     """A session that can't even be looked at must not take the worker and everybody's agents with it."""
     try:
         return _take(session.pk, session.project_id, worker_id, host_id)
@@ -293,23 +221,24 @@ def _refuse(session_id: int, project_id: int, name: str) -> None:
 def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Claim | None:
     limits.lock()
     bus.lock(project_id)
-    session = (
-        AgentSession.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("card__project__organization", "card__column")
-        .filter(pk=session_id, worker_id=None, cancel_requested=False)
-        .filter(state__in=[State.QUEUED, State.INTERRUPTED])
-        .first()
+    session = queueing.whole(
+        session_id,
+        "s.worker_id IS NULL AND NOT s.cancel_requested AND s.state IN ('queued', 'interrupted')",
+        lock=True,
     )
-    if session is None or Counts.now(host_id).reason_against(session, closing=False) is not None:
+    if session is None:
         return None
-    obstacle = gate.obstacle(session.card)
-    if obstacle is not None and session.card.column.column_type == ColumnType.ACTIVE:
+    counts = queueing.Counts.now(host_id)
+    if counts.reason_against(queueing.Queued.of(session), closing=False) is not None:
+        return None
+    found = gate.examine(session.card)
+    if isinstance(found, gate.Obstacle) and session.card.column.column_type == ColumnType.ACTIVE:
         sessions.ended_as_cancelled(session)
-        cards.defer_card(session.card, obstacle.code, obstacle.message)
+        cards.defer_card(session.card, found.code, found.message)
         return None
     if session.fence == 0:
         # What was decided while it waited counts: a stricter mode, another agent.
-        equipment = gate.equip(session.card)
+        equipment = found if isinstance(found, gate.Equipment) else gate.equip(session.card)
         if isinstance(equipment, gate.Equipment):
             sessions.equip(session, equipment)
     session.state = State.STARTING

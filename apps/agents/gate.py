@@ -96,10 +96,7 @@ NO_CREDENTIAL = Obstacle(
 )
 
 
-def obstacle(card: Card) -> Obstacle | None:
-    """Why the card may not start, or None. A few queries; fit for the transaction of a move."""
+def examine(card: Card) -> Equipment | Obstacle:
+    """Why the card may not start, else with what. A few queries; fit for the transaction of a move."""
     own = cards_gate.own_obstacle(card)
-    if own is not None:
-        return Obstacle(*own)
-    equipped = equip(card)
-    return equipped if isinstance(equipped, Obstacle) else None
+    return Obstacle(*own) if own is not None else equip(card)

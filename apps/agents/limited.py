@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db import connection
 from django.utils import timezone
 
 from apps.agents import requests, sessions, turns
@@ -71,10 +72,14 @@ def _words(pause: timedelta) -> str:
 
 def due() -> list[tuple[int, int]]:
     """(session, project) of those whose time has come."""
-    rows = AgentSession.objects.filter(
-        state=State.WAITING, worker_id=None, not_before__lte=timezone.now()
-    )
-    return list(rows.values_list("pk", "project_id"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id, project_id FROM agents_agentsession"
+            " WHERE state = 'waiting' AND worker_id IS NULL AND not_before <= %s",
+            [connection.ops.adapt_datetimefield_value(timezone.now())],
+        )
+        rows: list[tuple[int, int]] = cursor.fetchall()
+    return rows
 
 
 @bus.atomically

@@ -6,6 +6,7 @@ Everything here runs while nobody owns the session but who takes it over, under 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import orjson
 from django.conf import settings
@@ -17,6 +18,9 @@ from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.common.envelope import dumps
 from apps.events import bus
 from apps.runs.models import State
+
+if TYPE_CHECKING:
+    from apps.agents.queueing import Queued
 
 MOST_RESUMES = 5
 # A second death within that time, and resumes go one by one, so far apart.
@@ -97,7 +101,7 @@ def line_up(host_id: str, at: datetime) -> None:
         _wait(session_id, project_id, at + place * APART, ONE_BY_ONE if place else None)
 
 
-def keep_apart(session: AgentSession) -> None:
+def keep_apart(session: Queued) -> None:
     """Before a session in line goes on: the others stay behind it, also when it is late."""
     if session.state != State.INTERRUPTED or session.not_before is None:
         return
@@ -118,9 +122,3 @@ def _wait(session_id: int, project_id: int, until: datetime, reason: str | None)
         session.not_before, session.queue_reason = until, reason
         session.save(update_fields=["not_before", "queue_reason"])
         sessions.changed(session)
-
-
-def due(now: datetime) -> Q:
-    """Sessions whose time has come; those in line also when the clock was set back meanwhile."""
-    turned_back = Q(queue_reason=ONE_BY_ONE, not_before__gt=now + DEATHS_WITHIN)
-    return Q(not_before=None) | Q(not_before__lte=now) | turned_back

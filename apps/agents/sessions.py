@@ -7,8 +7,10 @@ at most one session that is live and not asked to cancel; a partial unique index
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from django.db.models import F, Max
+from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from apps.agents import gate, requests, turns
@@ -18,6 +20,7 @@ from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
 from apps.common.errors import Conflict, NotFound
+from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus, telling
 from apps.runs.models import FINAL, LIVE, State
@@ -53,7 +56,7 @@ def changed(
         "being stopped" if session.cancel_requested else session.state,
         f" ({why})" if why else "",
     )
-    newest = AgentSession.objects.filter(card_id=session.card_id).aggregate(n=Max("id"))["n"]
+    newest = _one("SELECT MAX(id) FROM agents_agentsession WHERE card_id = %s", [session.card_id])
     bus.publish(AgentStatus(project_id=session.project_id, session=session))
     if newest == session.pk:
         cards.set_agent_status(
@@ -63,18 +66,16 @@ def changed(
 
 def start_or_defer(card: Card, *, by: int | None) -> AgentSession | None:
     """Queue a session for a card that stands in an active column; None when the gate defers it."""
-    obstacle = gate.obstacle(card)
-    if obstacle is not None:
-        cards.defer_card(card, obstacle.code, obstacle.message)
+    equipment = gate.examine(card)
+    if isinstance(equipment, gate.Obstacle):
+        cards.defer_card(card, equipment.code, equipment.message)
         return None
     if card.deferred_code is not None:
         cards.clear_deferral(card)
-    return _queue(card, by=by)
+    return _queue(card, equipment, by=by)
 
 
-def _queue(card: Card, *, by: int | None) -> AgentSession:
-    equipment = gate.equip(card)
-    assert isinstance(equipment, gate.Equipment)
+def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSession:
     column = card.column
     session = AgentSession(
         project_id=card.project_id,
@@ -84,8 +85,8 @@ def _queue(card: Card, *, by: int | None) -> AgentSession:
         started_by_id=by,
     )
     equip(session, equipment)
-    session.save()
-    Turn.objects.create(session=session, kind=Turn.Kind.PROMPT, text="")
+    insert(session)
+    insert(Turn(session=session, kind=Turn.Kind.PROMPT, text=""))
     changed(session)
     ring()
     return session
@@ -133,8 +134,28 @@ def stop(card_id: int) -> None:
     _drop_messages(card_id)
 
 
+# Most cards have neither; to ask so costs a tenth of building the query for the rows.
+_ANY_LIVE = f"""
+    SELECT EXISTS (SELECT 1 FROM agents_agentsession WHERE card_id = %s AND NOT cancel_requested
+                   AND state IN ({", ".join(f"'{state}'" for state in LIVE)}))
+"""
+_ANY_QUEUED = """
+    SELECT EXISTS (SELECT 1 FROM agents_agentmessage m JOIN agents_agentsession s ON s.id = m.session_id
+                   WHERE s.card_id = %s AND m.queue IN ('queued', 'next'))
+"""
+
+
+def _one(statement: str, parameters: list[int]) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()[0]
+
+
 def _live(card_id: int) -> AgentSession | None:
     """The card's live session, its row locked: no follow-up becomes a turn while we decide."""
+    if not _one(_ANY_LIVE, [card_id]):
+        # The stream is locked, so none comes into being.
+        return None
     return (
         AgentSession.objects.select_for_update(of=("self",), no_key=True)
         .filter(card_id=card_id, state__in=LIVE, cancel_requested=False)
@@ -144,6 +165,8 @@ def _live(card_id: int) -> AgentSession | None:
 
 def _queued_messages(card_id: int) -> list[AgentMessage]:
     """Of the card's sessions, the live one locked: an ended one's queue changes only under the stream."""
+    if not _one(_ANY_QUEUED, [card_id]):
+        return []
     waiting = AgentMessage.objects.filter(
         session__card_id=card_id, queue__in=[Queue.QUEUED, Queue.NEXT]
     )

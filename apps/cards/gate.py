@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db import connection
+
 from apps.cards.models import Card
 from apps.common.ids import public_id
 
@@ -12,12 +14,18 @@ _NAMED = 3
 
 
 def own_obstacle(card: Card) -> tuple[str, str] | None:
-    """(code, sentence), or None. One query."""
+    """(code, sentence), or None. One query for a card that waits for no other, else two."""
     if card.defer:
         return (
             DEFERRED,
             "The card was put into this column without starting its agent; activate it to start.",
         )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM cards_dependency WHERE card_id = %s)", [card.pk]
+        )
+        if not cursor.fetchone()[0]:
+            return None
     waiting_for = list(
         Card.objects.filter(blocking__card_id=card.pk, completed_at__isnull=True)
         .order_by("pk")

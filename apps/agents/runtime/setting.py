@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from apps.agents import gate, turns
+from apps.agents import gate, queueing, turns
 from apps.agents.models import AgentSession
 from apps.agents.runtime.failures import Failed
 from apps.cards import worktrees
@@ -37,13 +37,7 @@ class Setting:
 
 
 def read(claim: Claim) -> Setting:
-    session = (
-        AgentSession.objects.select_related(
-            "card__project__organization", "card__column", "started_by"
-        )
-        .filter(pk=claim.run_id, fence=claim.fence)
-        .first()
-    )
+    session = queueing.whole(claim.run_id, "s.fence = %s", [claim.fence])
     if session is None:
         raise turns.NotOurs(claim.wire_id)
     equipment = gate.equip(session.card)
