@@ -158,7 +158,9 @@ _started = time.monotonic()
 
 def none_seen() -> bool:
     """Whether no worker has shown itself for 15 s, counted from this process's start."""
-    return time.monotonic() - _started >= DEAD_AFTER_S and not any_alive(DEAD_AFTER_S)
+    # Asked first: a database that doesn't answer must be found out by a young process too.
+    alive = any_alive(DEAD_AFTER_S)
+    return not alive and time.monotonic() - _started >= DEAD_AFTER_S
 
 
 def any_alive(within_s: float) -> bool:

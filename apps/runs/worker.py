@@ -116,21 +116,23 @@ class Loop:
         await self._stop_runs(until - 2)
         await self.loop.run_in_executor(None, self.sink.close, until - 0.5 - time.monotonic())
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.database(self._sign_off), until - time.monotonic())
+            await asyncio.wait_for(self._sign_off(), until - time.monotonic())
         self.lease.lock.release()
 
-    def _sign_off(self) -> None:
+    async def _sign_off(self) -> None:
         """Runs that ended too slowly are left as interrupted, which is no crash.
 
         The worker's row stays while it owns anything: by it the next one finds what to sweep and go on with.
         """
         worker_id, owns = self.lease.worker_id, False
         for kind in kinds():
-            for run_id, (fence, _cancel) in kind.owned(worker_id).items():
+            owned = await self.database(lambda kind=kind: kind.owned(worker_id))  # type: ignore[misc]
+            for run_id, (fence, _cancel) in owned.items():
                 owns = True
-                kind.interrupt(Claim(kind.name, run_id, fence, self.host_id, worker_id))
+                claim = Claim(kind.name, run_id, fence, self.host_id, worker_id)
+                await self.database(lambda kind=kind, claim=claim: kind.interrupt(claim))  # type: ignore[misc]
         if not owns:
-            leases.sign_off(worker_id, self.data_dir)
+            await self.database(lambda: leases.sign_off(worker_id, self.data_dir))
 
     async def _stop_runs(self, until: float) -> None:
         for handle in self.handles.values():
