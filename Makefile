@@ -2,6 +2,8 @@ BIN := .venv/bin
 UV ?= uv
 # Files run side by side, each in one process; more than the cores have to do only costs start-up.
 PYTEST ?= $(BIN)/pytest -n 2 --dist loadfile
+# These mostly wait, each for servers of its own.
+PYTEST_FAULTS ?= $(BIN)/pytest -n 4 --dist worksteal
 export PYTHON
 
 .PHONY: run test test-faults lint bench lock dev
@@ -18,7 +20,7 @@ test: lint ## Everything that must hold: style, types, imports, tests
 	fi
 
 test-faults: dev ## Dying servers and processes, on both databases; KANBAN_TEST_FAULT_ROUNDS=20 for a tenth
-	$(PYTEST) -m faults tests/faults
+	$(PYTEST_FAULTS) -m faults tests/faults
 
 lint: dev
 	$(BIN)/ruff format --check

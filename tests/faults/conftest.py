@@ -1,12 +1,14 @@
 """Real servers that die, freeze, fill up and lie, below a real `manage.py serve`.
 
 Never the machine's own servers: what a test stops or flushes it has started. A test that uses `ground` runs
-twice, on SQLite with the embedded Redis and on PostgreSQL with Redis.
+twice, on SQLite with the embedded Redis and on PostgreSQL with Redis. In a share of the rounds, the tests
+marked `long` take turns instead: the first runs on SQLite, the second on PostgreSQL, and so on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +18,44 @@ import pytest
 from tests.faults import postgres as postgres_server
 from tests.faults.postgres import PostgreSQL
 from tests.faults.redis import Embedded, Faulty, Redis
+from tests.faults.rounds import FULL, ROUNDS
 from tests.process.board import Board, board_in
 
 HERE = Path(__file__).parent
+GROUNDS = ("sqlite", "servers")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.faults)
             item.add_marker(pytest.mark.process)
+    if ROUNDS < FULL:
+        left_out = _all_but_one_ground(items)
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _all_but_one_ground(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Each long test that could run on both, on the ground whose turn it isn't."""
+    turns: dict[str, str] = {}
+    grounds = itertools.cycle(GROUNDS)
+    left_out = []
+    for item in items:
+        ground = _ground(item)
+        if ground and item.get_closest_marker("long"):
+            test = item.nodeid.partition("[")[0]
+            if test not in turns:
+                turns[test] = next(grounds)
+            if ground != turns[test]:
+                left_out.append(item)
+    return left_out
+
+
+def _ground(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec else ()
+    return next((each for each in values if each in GROUNDS), None)
 
 
 @dataclass
@@ -93,7 +123,7 @@ class Ground:
         return self.servers.redis if self.servers else Embedded(board)
 
 
-@pytest.fixture(params=["sqlite", "servers"])
+@pytest.fixture(params=GROUNDS)
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
     servers = request.getfixturevalue("servers") if request.param == "servers" else None
     return Ground(tmp_path / "board", servers)

@@ -44,6 +44,7 @@ def sign_in(client: Client) -> str:
     return token
 
 
+@pytest.mark.long
 def test_a_clock_that_steps_kills_nobody_loses_nothing_and_signs_nobody_out(
     ground: Ground, clock: Clock
 ) -> None:

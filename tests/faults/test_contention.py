@@ -6,6 +6,8 @@ import random
 import threading
 from collections import Counter
 
+import pytest
+
 from tests.faults.conftest import Ground
 from tests.faults.rounds import share
 from tests.process.board import FINAL, Board, Card, Project
@@ -39,6 +41,7 @@ def deadlocks(ground: Ground) -> int:
     return int(servers.postgres.ask("postgres", sql)[0][0])
 
 
+@pytest.mark.long
 def test_agents_end_turns_while_people_move_cards_without_deadlock_or_double_position(
     ground: Ground,
 ) -> None:

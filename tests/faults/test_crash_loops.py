@@ -34,6 +34,7 @@ def crash_loop(board: Board, card: Card) -> Any:
     return session
 
 
+@pytest.mark.long
 def test_a_session_that_kills_its_worker_is_given_up_and_the_others_go_on(board: Board) -> None:
     project = board.make_project()
     work = (
@@ -70,6 +71,7 @@ def test_a_session_that_kills_its_worker_is_given_up_and_the_others_go_on(board:
     assert board.texts(poison)[-1] == "alive"
 
 
+@pytest.mark.long
 def test_orderly_stops_in_the_middle_of_a_turn_are_no_crashes(board: Board) -> None:
     work = "[resumable] [say one] [sleep 2] [say two]"
     cards = [board.work(board.make_project(), work) for _ in range(2)]
@@ -88,11 +90,13 @@ def test_orderly_stops_in_the_middle_of_a_turn_are_no_crashes(board: Board) -> N
         board.assert_gapless(card)
 
 
+@pytest.mark.long
 def test_an_agent_that_kills_the_worker_while_it_starts_is_given_up(board: Board) -> None:
     card = board.work(board.make_project("kills-worker"), "[say never]")
     crash_loop(board, card)
 
 
+@pytest.mark.long
 def test_a_follow_up_whose_agent_kills_the_worker_while_it_starts_is_given_up(board: Board) -> None:
     project = board.make_project()
     card = board.work(project, "[say hi]")
@@ -106,6 +110,7 @@ def test_a_follow_up_whose_agent_kills_the_worker_while_it_starts_is_given_up(bo
     ]
 
 
+@pytest.mark.long
 def test_a_hand_over_is_given_by_the_process_after_the_one_that_died_before_it(
     board: Board,
 ) -> None:

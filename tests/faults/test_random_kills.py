@@ -157,6 +157,7 @@ def assert_clean(board: Board, cards: list[Card]) -> None:
     assert not (board.data / "quarantine").exists()
 
 
+@pytest.mark.long
 def test_pipelines_survive_kills_of_every_process_at_random_moments(
     board: Board, ground: Ground
 ) -> None:
@@ -190,6 +191,7 @@ def test_pipelines_survive_kills_of_every_process_at_random_moments(
     assert_clean(board, every)
 
 
+@pytest.mark.long
 def test_a_worker_killed_around_the_end_of_turns_moves_each_card_once(board: Board) -> None:
     chance = random.Random(3)
     project = board.make_project()

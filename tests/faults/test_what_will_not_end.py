@@ -59,6 +59,7 @@ def sleeping_gits(board: Board) -> list[psutil.Process]:
     return [each for each in board.agents() if "sleep" in each.name() or "git" in each.name()]
 
 
+@pytest.mark.long
 def test_beside_a_process_that_cannot_be_ended_nothing_is_started_and_a_sentence_says_why(
     board: Board,
 ) -> None:
@@ -117,6 +118,7 @@ def test_an_orderly_stop_does_not_wait_for_a_long_checkout_and_is_no_crash(
         assert len(board.prompts(card)) == 1
 
 
+@pytest.mark.long
 def test_a_card_whose_worktree_is_made_goes_on_after_a_killed_worker(board: Board) -> None:
     files = {f"d{number % 100}/f{number}.txt": f"{number}\n" for number in range(20_000)}
     project = board.make_project(path=board.make_repository(files))

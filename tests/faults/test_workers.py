@@ -12,18 +12,20 @@ from signal import SIGCONT, SIGSTOP
 import psutil
 import pytest
 
-from tests.faults.conftest import Ground, Servers
+from tests.faults.conftest import GROUNDS, Ground, Servers
 from tests.faults.crew import Crew, crew_in
 from tests.faults.redis import Redis
+from tests.faults.rounds import FULL, ROUNDS
 from tests.process.board import Board, Card
 from tests.process.server import until
 
 DEAD_AFTER_S = 15.0
+FROZEN_S = 60 if ROUNDS >= FULL else 36
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=GROUNDS)
 def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crew]:
-    if request.param == "postgres":
+    if request.param == "servers":
         environment = request.getfixturevalue("servers").environment
         with crew_in(tmp_path / "crew", **environment) as running:
             yield running
@@ -47,10 +49,11 @@ def alive(board: Board, card: Card) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_a_frozen_workers_session_goes_on_in_another_and_the_thawed_one_writes_nothing(
     crew: Crew,
 ) -> None:
-    work = "[resumable] [say one] [grandchild ticks] [lines 5/s for 90 s] [say end]"
+    work = f"[resumable] [say one] [grandchild ticks] [lines 5/s for {FROZEN_S} s] [say end]"
     card = crew.work(crew.make_project(), work)
     crew.wait_said(card, "line 3")
     first = crew.workers[0]
@@ -61,7 +64,7 @@ def test_a_frozen_workers_session_goes_on_in_another_and_the_thawed_one_writes_n
     crew.add_worker()
     started_at = time.monotonic()
     taken_at = 0.0
-    while time.monotonic() - frozen_at < 60:
+    while time.monotonic() - frozen_at < FROZEN_S:
         agents = alive(crew, card)
         assert len(agents) <= 1
         if not taken_at and agents and agents[0].pid != before[0].pid:
@@ -98,6 +101,7 @@ def test_a_frozen_workers_session_goes_on_in_another_and_the_thawed_one_writes_n
     crew.finish(crew.work(card.project, "[say hi]"), timeout=30)
 
 
+@pytest.mark.long
 def test_without_a_worker_cards_are_queued_and_say_so_and_health_is_503(crew: Crew) -> None:
     project = crew.make_project()
     crew.workers[0].kill()
@@ -120,7 +124,7 @@ def test_an_outage_of_the_database_makes_no_worker_seem_dead(
     with crew_in(tmp_path / "crew", **servers.environment) as crew:
         crew.add_worker()
         project = crew.make_project()
-        cards = [crew.work(project, "[say one] [lines 2/s for 70 s] [say end]") for _ in range(2)]
+        cards = [crew.work(project, "[say one] [lines 2/s for 60 s] [say end]") for _ in range(2)]
         for card in cards:
             crew.wait_said(card, "line 1")
         before = {card.id: [each.pid for each in alive(crew, card)] for card in cards}
@@ -139,6 +143,7 @@ def test_an_outage_of_the_database_makes_no_worker_seem_dead(
             assert crew.texts(card)[-1] == "end"
 
 
+@pytest.mark.long
 def test_sessions_of_a_host_without_workers_fail_and_say_what_to_do(ground: Ground) -> None:
     with ground.board(KANBAN_HOST_GONE_AFTER="4") as board:
         project = board.make_project()
@@ -168,10 +173,11 @@ def test_sessions_of_a_host_without_workers_fail_and_say_what_to_do(ground: Grou
         until(lambda: not place.exists(), timeout=20, what="the worktree's removal")
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_replaced_and_its_session_goes_on(ground: Ground) -> None:
     with ground.board() as board:
         card = board.work(
-            board.make_project(), "[resumable] [say one] [lines 5/s for 50 s] [say end]"
+            board.make_project(), "[resumable] [say one] [lines 5/s for 36 s] [say end]"
         )
         board.wait_said(card, "line 3")
         old = board.kill("worker", SIGSTOP)
