@@ -174,7 +174,7 @@ def test_a_long_replay_waits_for_a_client_that_reads_slowly(web: WebServer, worl
 def test_a_long_transcript_is_sent_in_little_memory(
     web: WebServer, connect: Connect, world: World
 ) -> None:
-    count = 30_000
+    count = 12_000
     session = transcript_of(world, count)
     with connect(world.alice) as warm:
         warm.subscribe(projectId=world.project.pk)
