@@ -14,11 +14,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 _SLOW = re.compile(
     r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?)(?:/|$)"
 )
+# Asks git whether something would be lost, or the host that has the worktree.
+_DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")
 _UPLOAD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$")
 
 
-def is_slow(path: str) -> bool:
-    return bool(_SLOW.match(path))
+def is_slow(method: str, path: str) -> bool:
+    return bool(_SLOW.match(path) or (method == "DELETE" and _DELETES_CARD.match(path)))
 
 
 def _assemble() -> Any:
@@ -41,7 +43,7 @@ def _assemble() -> Any:
     slow = ThreadPool(handler, threads=16, limit=16, per_caller=4)
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
-        pool = slow if is_slow(scope["path"]) else quick
+        pool = slow if is_slow(scope["method"], scope["path"]) else quick
         await pool(scope, receive, send)
 
     edge = Edge(

@@ -75,11 +75,12 @@ def _said(request: AgentRequest) -> str:
             return f"{who} did not answer: {request.title}"
         values = requests.named(request, answer["answers"]).values()
         return f"{who} answered “{request.title}”: {'; '.join(map(str, values))}"
+    if answer.get("text"):
+        return f"{who} sent “{request.title}” back: {answer['text']}"
     chosen = next(
         (each["name"] for each in request.options if each["optionId"] == answer["optionId"]), "?"
     )
-    remark = f" ({answer['text']})" if answer.get("text") else ""
-    return f"{who} chose “{chosen}” for “{request.title}”{remark}"
+    return f"{who} chose “{chosen}” for “{request.title}”"
 
 
 def _go_on(session: AgentSession, request: AgentRequest) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from apps.agents import limited, requests, sessions, turns
+from apps.agents import limited, recovery, requests, sessions, turns
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
@@ -56,6 +56,18 @@ def defer(claim: Claim, code: str, message: str) -> None:
         return
     sessions.ended_as_cancelled(session)
     cards.defer_card(session.card, code, message)
+
+
+@bus.atomically
+def put_off(claim: Claim, code: str) -> None:
+    """The place is taken for the moment: the session is tried again in a few seconds, and says why."""
+    session = locked(claim)
+    if session.state in (State.STARTING, State.RUNNING):
+        session.state = State.INTERRUPTED
+        session.queue_reason = code
+        session.not_before = timezone.now() + recovery.APART
+        session.save()
+        sessions.changed(session)
 
 
 @bus.atomically

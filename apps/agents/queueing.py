@@ -98,7 +98,7 @@ def _rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 def waiting(host_id: str) -> list[Queued]:
     """Sessions that this host may claim, in the order in which they go on."""
     now = timezone.now()
-    moments = [now, recovery.ONE_BY_ONE, now + recovery.DEATHS_WITHIN]
+    put_off = [recovery.ONE_BY_ONE, *recovery.BUSY]
     return [
         Queued._make(row)
         for row in _rows(
@@ -106,18 +106,16 @@ def waiting(host_id: str) -> list[Queued]:
             WHERE s.state IN ('queued', 'interrupted') AND s.worker_id IS NULL
               AND NOT s.cancel_requested AND (s.host_id IS NULL OR s.host_id = %s)
               AND (s.not_before IS NULL OR s.not_before <= %s
-                   -- In line, and the clock was set back meanwhile.
-                   OR (s.queue_reason = %s AND s.not_before > %s))
+                   -- Put off for seconds, and the clock was set back meanwhile.
+                   OR (s.queue_reason IN (%s, %s, %s) AND s.not_before > %s))
             ORDER BY s.queue_rank, s.queued_at, s.id LIMIT {MOST_LOOKED_AT}""",
-            [host_id, *map(_stored, moments)],
+            [host_id, _stored(now), *put_off, _stored(now + recovery.DEATHS_WITHIN)],
         )
     ]
 
 
-def _stored(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return value
+def _stored(moment: datetime) -> Any:
+    return connection.ops.adapt_datetimefield_value(moment)
 
 
 def whole(

@@ -53,7 +53,7 @@ def changed(
         "%s of %s is %s%s",
         public_id("session", session.pk),
         public_id("card", session.card_id),
-        "being stopped" if session.cancel_requested else session.state,
+        "being stopped" if session.cancel_requested and session.state in LIVE else session.state,
         f" ({why})" if why else "",
     )
     newest = _one("SELECT MAX(id) FROM agents_agentsession WHERE card_id = %s", [session.card_id])

@@ -54,6 +54,18 @@ def owned(claim: Claim) -> AgentSession:
     return session
 
 
+def still_owned(claim: Claim) -> bool:
+    """Whether the session that the claim still holds is asked to cancel; raises NotOurs."""
+    row = (
+        AgentSession.objects.filter(pk=claim.run_id, fence=claim.fence, worker_id=claim.worker_id)
+        .values_list("cancel_requested", flat=True)
+        .first()
+    )
+    if row is None:
+        raise NotOurs(claim.wire_id)
+    return row
+
+
 def number(session_id: int, *, indexes: int, revs: int) -> tuple[int, int]:
     """Take that many numbers; returns the first index and the first rev. In the insert's transaction."""
     with connection.cursor() as cursor:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from apps.agents.models import AgentSession
-from apps.runs.models import State
+from apps.runs.models import LIVE, State
 
 _QUEUED = {
     "max_agents": "Waits for a place: as many agents work on this host as are allowed.",
     "project_limit": "Waits for a place: as many agents work in this project as it allows.",
     "wip_limit": "Waits for a place in its column, whose limit of work in progress is reached.",
+    "worktree_busy": "Another process still has the card's worktree in hand; it is tried again every few"
+    " seconds.",
+    "repository_busy": "Another worktree of the repository is being made; it is tried again every few"
+    " seconds.",
     "previous_agent": "Starts as soon as the processes of the card's previous agent are gone.",
     "path_in_use": "Starts when the agent that works in the same directory has ended.",
     "disk_low": "Nothing is started while the data directory has less than 1 GB free; make room, and it"
@@ -29,7 +33,7 @@ def sentence(session: AgentSession) -> str | None:
     """None where the state says it all."""
     if session.error_code:
         return session.error_message
-    if session.cancel_requested:
+    if session.cancel_requested and session.state in LIVE:
         return "Is being stopped; its processes are gone within seconds."
     reason = _QUEUED.get(session.queue_reason or "")
     if session.state == State.QUEUED:

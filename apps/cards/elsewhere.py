@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 from apps.cards.models import Worktree
 from apps.common.errors import Unavailable
+from apps.events import telling
 from apps.host.disk import host_id
 
 WITHIN_S = 10
@@ -35,14 +36,16 @@ def ask(row: Worktree, what: str) -> Any:
 
     reply = f"kanban:reply:{secrets.token_hex(16)}"
     try:
-        app.send_task(
-            "cards.look",
-            args=[what, row.card_id, reply],
-            queue=queue_of(row.host_id),
-            expires=WITHIN_S,
-            retry=False,
-            ignore_result=True,
-        )
+        with telling.impatient_connection(1.0) as connection:
+            app.send_task(
+                "cards.look",
+                args=[what, row.card_id, reply],
+                queue=queue_of(row.host_id),
+                expires=WITHIN_S,
+                retry=False,
+                ignore_result=True,
+                connection=connection,
+            )
         with _redis() as client:
             answer: Any = client.blpop([reply], timeout=WITHIN_S)
     except (redis.RedisError, OperationalError, OSError):

@@ -119,6 +119,13 @@ class PromptField(TextField):
         )
 
 
+class ModeField(serializers.ChoiceField):
+    """The card's own permission mode; null is that of its column or project."""
+
+    def __init__(self) -> None:
+        super().__init__(PermissionMode.choices, required=False, allow_null=True)
+
+
 class CreateCardInput(Serializer):
     """`start` lands the card in an active column; the same `externalId` finds the card it made before."""
 
@@ -132,15 +139,14 @@ class CreateCardInput(Serializer):
     defer = FlagField(required=False)
     auto_mode = FlagField(required=False)
     external_id = TextField(max_length=200, required=False, allow_null=True)
+    permission_mode = ModeField()
 
 
 class UpdateCardInput(Serializer):
     title = TextField(max_length=TITLE_LIMIT, required=False)
     prompt = PromptField(required=False)
     labels = LabelsField(required=False)
-    permission_mode = serializers.ChoiceField(
-        PermissionMode.choices, required=False, allow_null=True
-    )
+    permission_mode = ModeField()
     blocked_by = serializers.ListField(
         child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False
     )

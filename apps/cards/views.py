@@ -67,6 +67,7 @@ def create_for(project: Project, user: User, body: dict[str, Any]) -> Response:
             external_id=external_id,
             auto_mode=body.get("auto_mode", False),
             defer=body.get("defer", False),
+            permission_mode=body.get("permission_mode"),
         )
     return Response(detail_of(card, user), status=201 if created else 200)
 

@@ -7,7 +7,6 @@ died in between, so it is removed and made again; `removing` is carried out by t
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -263,6 +262,8 @@ def look(what: str, card_id: int) -> dict[str, Any]:
         return {"found": None if row is None else _look(what, row)}
     except HostError as error:
         return {"error": str(error), "code": error.code}
+    except OSError as error:
+        return {"error": f"The worktree can't be read: {error}.", "code": "worktree_unreadable"}
 
 
 def _look(what: str, row: Worktree) -> Any:
@@ -286,13 +287,19 @@ def remove_due(host_id: str) -> None:
             with _one_at_a_time(row.card_id, timeout=0):
                 _remove(row, force=row.forced)
                 row.delete()
+            _said.pop(row.card_id, None)
         except (HostError, OSError) as error:
-            _say_once(row.card_id, str(error))
+            _say_if_new(row.card_id, str(error))
 
 
-@functools.lru_cache(maxsize=1000)
-def _say_once(card_id: int, why: str) -> None:
-    logger.warning("worktree of card %s stays: %s", card_id, why)
+# Why a card's worktree stays, as it was logged last: it is tried every two seconds.
+_said: dict[int, str] = {}
+
+
+def _say_if_new(card_id: int, why: str) -> None:
+    if _said.get(card_id) != why:
+        _said[card_id] = why
+        logger.warning("worktree of card %s stays: %s", card_id, why)
 
 
 def _remove(row: Worktree, *, force: bool) -> worktrees.Removal:

@@ -77,6 +77,19 @@ class _Teller:
                 bell.drop()
 
 
+def impatient_connection(seconds: float) -> Any:
+    """To Celery's broker, with time-outs; the application's own waits for a frozen one for ever."""
+    from kanban_agents.celery import app
+
+    return app.connection_for_write(
+        transport_options={
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "max_retries": 0,
+        }
+    )
+
+
 class _Bell:
     """Celery's way to the queues over a connection of its own: the application's waits for ever."""
 
@@ -87,13 +100,7 @@ class _Bell:
         from kanban_agents.celery import app
 
         if self.connection is None:
-            self.connection = app.connection_for_write(
-                transport_options={
-                    "socket_timeout": _TIMEOUT_S,
-                    "socket_connect_timeout": _TIMEOUT_S,
-                    "max_retries": 0,
-                }
-            )
+            self.connection = impatient_connection(_TIMEOUT_S)
         app.send_task(
             task,
             args=args,

@@ -43,7 +43,8 @@ __all__ = [
 ]
 
 CHECKOUT_TIMEOUT_S = 600.0
-LOCK_TIMEOUT_S = 660.0
+# Whoever finds it taken for longer is to try again; a frozen holder must not hold up others for minutes.
+LOCK_TIMEOUT_S = 10.0
 _TRIES = 3
 _PLAIN_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:/[A-Za-z0-9_][A-Za-z0-9_-]*)*")
 
@@ -85,8 +86,7 @@ def repository_lock(data_dir: Path, common_dir: Path) -> Iterator[None]:
             yield
     except TimeoutError as problem:
         raise HostError(
-            "Another worktree of this repository has been in the making for eleven minutes."
-            " Try again later.",
+            "Another worktree of this repository is in the making. Try again later.",
             code="repository_busy",
         ) from problem
 

@@ -38,6 +38,13 @@ def test_a_program_makes_a_card_and_looks_at_it(api: Any, project: Project, bob:
     assert status["url"].endswith(f"/projects/{body['projectId']}/cards/{made['id']}")
 
 
+def test_a_card_is_made_with_its_permission_mode(api: Any, project: Project, bob: User) -> None:
+    body = {"projectId": project.pk, "title": "Careful", "permissionMode": "plan"}
+    for url in (URL, f"/api/projects/{project.pk}/cards"):
+        assert api(bob).post(url, body)["permissionMode"] == "plan"
+        api(bob).post(url, {**body, "permissionMode": "never"}, 400)
+
+
 def test_the_same_external_id_is_the_same_card(
     api: Any, project: Project, alice: User, bob: User
 ) -> None:

@@ -29,6 +29,13 @@ def test_a_diff_comes_from_the_host_that_has_the_worktree(servers: Servers, tmp_
         assert "by-the-other-host" in crew.api.get(f"{card.url}/diff")["diff"]
         assert crew.api.refusal("DELETE", card.url).code == "worktree_dirty"
 
+        servers.redis.freeze()
+        began = time.monotonic()
+        refused = crew.api.refusal("GET", f"{card.url}/diff")
+        assert (refused.status, refused.code) == (503, "host_unavailable")
+        assert time.monotonic() - began < 13
+        servers.redis.thaw()
+
         worker.terminate()
         worker.wait(15)
         began = time.monotonic()

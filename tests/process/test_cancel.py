@@ -58,6 +58,12 @@ def test_a_cancelled_agent_and_its_children_are_gone_within_two_seconds(
     assert not ticking.exists()
     assert "two" not in board.texts(card)
     board.assert_gapless(card)
+    session = board.session(card)
+    assert session["statusText"] is None
+    until(
+        lambda: f"{session['sessionId']} of {card.id} is cancelled" in board.log(100_000),
+        what="a line in the log",
+    )
 
 
 def test_a_detached_grandchild_dies_with_the_cancel(board: Board, project: Project) -> None:

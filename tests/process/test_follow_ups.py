@@ -123,6 +123,8 @@ def test_a_message_sent_now_needs_no_agent_that_obeys(board: Board, project: Pro
     board.finish(card)
     assert board.texts(card) == ["first", "urgent"]
     assert board.prompts(card)[1:] == ["[say urgent]"]
+    said = [each for each in board.messages(card) if each["role"] == "assistant"]
+    assert [each["partial"] for each in said] == [True, False]
 
 
 def test_a_message_sent_now_comes_next_after_a_crash_too(board: Board, project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 
 import pytest
@@ -59,3 +60,18 @@ def test_a_queued_card_that_is_moved_away_is_cancelled_and_never_starts(board: B
     third = board.work(project, "[say third]")
     board.finish(third)
     assert not any("never" in str(note["text"]) for note in board.notes("prompts"))
+
+
+def test_a_worktree_that_somebody_else_has_in_hand_is_waited_for(board: Board) -> None:
+    project = board.make_project()
+    card = board.card(project, "[say hello]")
+    locks = board.data / "locks"
+    locks.mkdir(exist_ok=True, mode=0o700)
+    with (locks / f"card-{int(card.id.removeprefix('card_'))}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        board.move(card)
+        session = board.wait_status(card, "interrupted", timeout=30)
+        assert session["queueReason"] == "worktree_busy"
+        assert "tried again" in session["statusText"]
+    board.finish(card, timeout=30)
+    assert board.texts(card) == ["hello"]

@@ -71,6 +71,10 @@ async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
             error=(failed.code, failed.message),
             retry_after=failed.retry_after,
         )
+    except setting.Busy as busy:
+        code = busy.code
+        with contextlib.suppress(turns.NotOurs):
+            await around.database(lambda: attempts.put_off(claim, code))
     except Interrupted:
         if not handle.lost.is_set():
             await around.database(lambda: kind.interrupt(claim))
@@ -112,10 +116,12 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     if place.notice:
         transcript.say(AgentMessage.Role.SYSTEM, "status", place.notice)
     people = People(handle, around, transcript, known.session.permission_mode)
+    environment = setting.environment(known, claim)
+    await _last_look(handle, around)
     agent = await Agent.start(
         known.equipment.preset,
         cwd=place.path,
-        environment=setting.environment(known, claim),
+        environment=environment,
         marker=claim.marker,
         feed=feed,
         transcript=transcript,
@@ -124,7 +130,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     try:
         await _talk(handle, around, known, agent, place.path)
     finally:
-        transcript.end_turn()
+        transcript.end_turn(cut=True)
         activity.close()
         await agent.close()
         await feed.flushed()
@@ -140,6 +146,15 @@ async def _room(kind: Kind, handle: Handle, around: Surroundings) -> None:
     while stuck:
         await _or_event(handle, asyncio.sleep(2))
         stuck = await around.sweep(claim, below_fence=claim.fence)
+
+
+async def _last_look(handle: Handle, around: Surroundings) -> None:
+    """A worker that was frozen while it prepared may have been replaced: it must not start a second agent."""
+    claim = handle.claim
+    cancel = await around.database(lambda: turns.still_owned(claim))
+    if cancel:
+        raise Cancelled
+    await _or_event(handle, asyncio.sleep(0))
 
 
 async def _prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
@@ -249,7 +264,7 @@ async def _turn(
     # What it still asks belongs to a turn that is over. (A process that is only ended, because nobody answers
     # or the worker stops, must not hear that it was refused: its question stands.)
     people.withdraw()
-    agent.transcript.end_turn()
+    agent.transcript.end_turn(cut=failure is not None or stop_reason == "cancelled")
     await agent.transcript.feed.flushed()
     if failure is not None:
         await _may_go_on_without(around, claim, agent, turn_id, failure)

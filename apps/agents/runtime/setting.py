@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from apps.agents import gate, queueing, turns
+from apps.agents import gate, queueing, recovery, turns
 from apps.agents.models import AgentSession
 from apps.agents.runtime.failures import Failed
 from apps.cards import worktrees
@@ -25,6 +25,14 @@ class Deferred(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class Busy(Exception):
+    """Somebody else has the place in hand; tried again later. `code` is one of `recovery.BUSY`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ def prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> w
             given_up=given_up.is_set,
         )
     except HostError as error:
+        if error.code in recovery.BUSY:
+            raise Busy(error.code) from None
         if error.code == "no_commits":
             raise Deferred(error.code, str(error)) from None
         raise Failed(error.code or "worktree_failed", str(error)) from None

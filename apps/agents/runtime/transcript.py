@@ -141,9 +141,12 @@ class Transcript:
         for _line, call in self.tools.values():
             call["_since"] = time.monotonic()
 
-    def end_turn(self) -> None:
-        """Close what is open: a text's last state is stored, a tool call without an end is marked."""
-        self._close_text()
+    def end_turn(self, *, cut: bool = False) -> None:
+        """Close what is open: a text's last state is stored, a tool call without an end is marked.
+
+        `cut`: the turn didn't end by itself, so a text that is open stays a part of what it was to be.
+        """
+        self._close_text(cut=cut)
         for line, call in self.tools.values():
             call["status"] = "cancelled"
             self._store_tool(line, call)
@@ -219,12 +222,12 @@ class Transcript:
         text.told = max(text.told, len(text.content)) if text.line.partial else text.told
         self.feed.put(text.line)
 
-    def _close_text(self) -> None:
+    def _close_text(self, *, cut: bool = False) -> None:
         text, self.text = self.text, None
         if text is None:
             return
         text.content += self.secrets.mask_end(text.tail)
-        text.line = replace(text.line, partial=False)
+        text.line = replace(text.line, partial=cut)
         self._store_text(text)
         self.feed.forget(text.line.ordinal)
 

@@ -29,6 +29,7 @@ def create_or_find_card(
     external_id: str | None = None,
     auto_mode: bool = False,
     defer: bool = False,
+    permission_mode: str | None = None,
 ) -> tuple[Card, bool]:
     """The new card, last in its column, and True; or the card that has this `external_id`, and False.
 
@@ -62,6 +63,7 @@ def create_or_find_card(
             labels=list(labels),
             auto_mode=auto_mode,
             defer=defer and starts,
+            permission_mode=permission_mode,
             external_id=external_id,
             completed_at=timezone.now() if column.column_type in COMPLETE else None,
             created_by_id=by,
@@ -87,6 +89,7 @@ def create_card(
     external_id: str | None = None,
     auto_mode: bool = False,
     defer: bool = False,
+    permission_mode: str | None = None,
 ) -> Card:
     """`create_or_find_card`, for whom it is the same whether it was there already."""
     card, _ = create_or_find_card(
@@ -99,5 +102,6 @@ def create_card(
         external_id=external_id,
         auto_mode=auto_mode,
         defer=defer,
+        permission_mode=permission_mode,
     )
     return card

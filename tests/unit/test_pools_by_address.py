@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from kanban_agents.asgi import is_slow
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "slow"),
+    [
+        ("GET", "/api/projects/1/cards/2/diff", True),
+        ("GET", "/api/projects/1/files", True),
+        ("DELETE", "/api/projects/1/cards/2", True),
+        ("PATCH", "/api/projects/1/cards/2", False),
+        ("DELETE", "/api/projects/1/cards/2/agent/messages/3", False),
+        ("DELETE", "/api/projects/1", False),
+        ("GET", "/api/projects/1/cards", False),
+    ],
+)
+def test_what_may_ask_git_or_another_host_has_threads_of_its_own(
+    method: str, path: str, slow: bool
+) -> None:
+    assert is_slow(method, path) is slow
