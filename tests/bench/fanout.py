@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.sockets import Reader, open_socket
+
 SOCKETS = 200
 EVENTS = 150
 PAUSE_S = 0.02
@@ -34,61 +36,31 @@ def _figures(delays: list[float]) -> dict[str, float]:
     }
 
 
-class _Reader(asyncio.Protocol):
-    """Reads unmasked frames and notes when each came; cheaper than a client library, so that it measures
-    the server."""
+class _Socket:
+    """A socket and what it heard, each with its time."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.frames: list[tuple[float, bytes]] = []
-        self.transport: asyncio.Transport | None = None
+        self.reader: Reader | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        now = time.perf_counter()
-        self.data += data
-        if not self.opened.done():
-            end = self.data.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            del self.data[: end + 4]
-            self.opened.set_result(None)
-        while len(self.data) >= 2:
-            length, at = self.data[1] & 127, 2
-            if length == 126:
-                length, at = int.from_bytes(self.data[2:4], "big"), 4
-            if len(self.data) < at + length:
-                return
-            self.frames.append((now, bytes(self.data[at : at + length])))
-            del self.data[: at + length]
-
-    def say(self, text: str) -> None:
-        payload = text.encode()
-        header = bytes([0x81, 0x80 | 126]) + len(payload).to_bytes(2, "big")
-        assert self.transport is not None
-        self.transport.write(header + bytes(4) + payload)
+    @property
+    def open(self) -> Reader:
+        assert self.reader is not None
+        return self.reader
 
 
-async def _open(port: int, path: str) -> _Reader:
-    loop = asyncio.get_running_loop()
-    _, reader = await loop.create_connection(_Reader, "127.0.0.1", port)
-    assert reader.transport is not None
-    reader.transport.write(
-        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+async def _open(port: int, path: str) -> _Socket:
+    socket = _Socket()
+    socket.reader = await open_socket(
+        port, path, lambda when, payload: socket.frames.append((when, payload))
     )
-    await reader.opened
-    return reader
+    return socket
 
 
-async def _until(readers: list[_Reader], count: int, within: float = 20.0) -> None:
-    deadline = time.perf_counter() + within
+async def _until(readers: list[_Socket], count: int, within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
     while any(len(reader.frames) < count for reader in readers):
-        if time.perf_counter() > deadline:
+        if time.monotonic() > deadline:
             raise TimeoutError("not everybody heard everything")
         await asyncio.sleep(0.01)
 
@@ -98,24 +70,23 @@ async def _floor(port: int) -> list[float]:
     sent = []
     filling = "x" * 200
     for number in range(EVENTS):
-        sent.append(time.perf_counter())
-        readers[0].say(f'{{"type":"card.updated","seq":{number},"data":{{"note":"{filling}"}}}}')
+        sent.append(time.monotonic())
+        readers[0].open.say(
+            f'{{"type":"card.updated","seq":{number},"data":{{"note":"{filling}"}}}}'
+        )
         await asyncio.sleep(PAUSE_S)
     await _until(readers, EVENTS)
     delays = []
     for reader in readers:
         delays += [1000 * (at - began) for (at, _), began in zip(reader.frames, sent, strict=True)]
-        assert reader.transport is not None
-        reader.transport.close()
+        reader.open.close()
     return delays
 
 
 async def _hub(port: int, token: str, project_id: int, publish: Any) -> list[float]:
     readers = [await _open(port, f"/api/ws?token={token}") for _ in range(SOCKETS)]
     for reader in readers:
-        reader.say(
-            json.dumps({"type": "subscribe", "payload": {"projectId": project_id}}).ljust(130)
-        )
+        reader.open.subscribe(projectId=project_id)
     await _until(readers, 1)
     sent = []
     loop = asyncio.get_running_loop()
@@ -129,8 +100,7 @@ async def _hub(port: int, token: str, project_id: int, publish: Any) -> list[flo
         seqs = [json.loads(payload)["seq"] for _, payload in heard]
         assert seqs == list(range(1, EVENTS + 1)), "a gap, a repeat or another order"
         delays += [1000 * (at - began) for (at, _), began in zip(heard, sent, strict=True)]
-        assert reader.transport is not None
-        reader.transport.close()
+        reader.open.close()
     return delays
 
 
@@ -171,7 +141,7 @@ def _measure(kind: str, folder: Path) -> dict[str, Any]:
     filling = "x" * 200
 
     def publish(number: int) -> float:
-        began = time.perf_counter()
+        began = time.monotonic()
         with transaction.atomic():
             bus.lock(project.pk)
             bus.publish(Noted(project_id=project.pk, note=filling))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FAKES = Path(__file__).resolve().parents[1] / "fakes"
 Script = dict[str, Any]
+KEY = "sk-ant-a-key-for-tests-0123456789"
 
 
 class Provider:
@@ -70,7 +71,7 @@ def store_key(board: Board, provider: Provider) -> str:
         {
             "name": "Model",
             "provider": "anthropic",
-            "apiKey": "sk-ant-a-key-for-tests-0123456789",
+            "apiKey": KEY,
             "baseUrl": provider.url,
             "model": "claude-sonnet-4-5",
         },

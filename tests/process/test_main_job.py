@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.board import Board, Project
-from tests.process.provider import Provider, store_key
+from tests.process.provider import KEY, Provider, store_key
 from tests.process.repository import git
 
 SCRIPTS = [
@@ -41,6 +41,17 @@ SCRIPTS = [
         "steps": [
             {"say": [{"do": "bash", "command": "env > env.txt"}]},
             {"say": [{"text": "Written."}]},
+        ],
+    },
+    {
+        "prompt": "\\[leak\\]",
+        "steps": [
+            {
+                "say": [
+                    {"do": "bash", "command": "tr '\\0' '\\n' </proc/$PPID/environ | grep _API_KEY"}
+                ]
+            },
+            {"say": [{"text": "Printed."}]},
         ],
     },
     {
@@ -166,6 +177,16 @@ def test_the_agents_shell_sees_neither_the_key_nor_the_servers_settings(
     assert "KANBAN_" not in seen
     assert "VIRTUAL_ENV" not in seen
     assert f"HOME={board.data}/homes/" in seen
+
+
+def test_a_key_that_a_command_printed_is_stored_nowhere(board: Board, keyed: Project) -> None:
+    card = board.work(keyed, "[leak]")
+    board.finish(card)
+    [call] = [each["toolCall"] for each in board.messages(card) if each["toolCall"]]
+    assert "ANTHROPIC_API_KEY=****" in call["output"]
+    stored = [path for path in (board.data / "homes").rglob("*.json") if path.is_file()]
+    assert stored
+    assert not [path for path in stored if KEY in path.read_text(errors="replace")]
 
 
 def test_a_path_outside_the_worktree_is_refused_to_the_agent(board: Board, keyed: Project) -> None:

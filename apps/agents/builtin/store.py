@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 Mode = Literal["unattended", "ask", "plan"]
 _ID = re.compile(r"[0-9a-f]{32}")
 _VERSION = 1
+_KEY_NAMES = ("_API_KEY", "_TOKEN")
+_SHORTEST_KEY = 8
 
 
 class UnknownSessionError(LookupError):
@@ -51,12 +54,15 @@ class SessionStore:
     keep their own view, the last save winning.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, keys: Iterable[str] = ()) -> None:
+        """`keys` are never written: a command may have printed what stands in our environment."""
         self.directory = directory
+        self._keys = [key.encode() for key in keys if len(key) >= _SHORTEST_KEY]
 
     @classmethod
     def at_home(cls) -> SessionStore:
-        return cls(Path.home() / ".kanban-builtin" / "sessions")
+        keys = [value for name, value in os.environ.items() if name.endswith(_KEY_NAMES)]
+        return cls(Path.home() / ".kanban-builtin" / "sessions", keys)
 
     def _path(self, session_id: str) -> Path:
         return self.directory / f"{session_id}.json"
@@ -82,6 +88,8 @@ class SessionStore:
         }
         content = json.dumps(head, ensure_ascii=False).encode()[:-1]
         content += b', "messages": ' + _dump_messages(session.messages) + b"}\n"
+        for key in self._keys:
+            content = content.replace(key, b"****")
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._path(session.id)
         temporary = path.with_suffix(".tmp")
