@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from django.conf import settings
@@ -126,11 +127,11 @@ class Loop:
         """
         worker_id, owns = self.lease.worker_id, False
         for kind in kinds():
-            owned = await self.database(lambda kind=kind: kind.owned(worker_id))  # type: ignore[misc]
+            owned = await self.database(partial(kind.owned, worker_id))
             for run_id, (fence, _cancel) in owned.items():
                 owns = True
                 claim = Claim(kind.name, run_id, fence, self.host_id, worker_id)
-                await self.database(lambda kind=kind, claim=claim: kind.interrupt(claim))  # type: ignore[misc]
+                await self.database(partial(kind.interrupt, claim))
         if not owns:
             await self.database(lambda: leases.sign_off(worker_id, self.data_dir))
 
@@ -179,7 +180,7 @@ class Loop:
             mine = {key[1]: h for key, h in self.handles.items() if key[0] == kind.name}
             if not mine:
                 continue
-            owned, news = await self.database(lambda kind=kind: self._look(kind))  # type: ignore[misc]
+            owned, news = await self.database(partial(self._look, kind))
             for run_id in news & mine.keys():
                 mine[run_id].news.set()
             for run_id, handle in mine.items():
@@ -188,6 +189,14 @@ class Loop:
                     handle.lost.set()
                 elif cancel:
                     handle.cancel.set()
+
+    # The lease is read when the database answers: it may have been renewed while that was gone.
+
+    def _owned(self, kind: Kind) -> dict[int, tuple[int, bool]]:
+        return kind.owned(self.lease.worker_id)
+
+    def _claimed(self, kind: Kind, *, closing: bool) -> Claim | None:
+        return kind.claim(self.lease.worker_id, self.host_id, closing=closing)
 
     def _look(self, kind: Kind) -> tuple[dict[int, tuple[int, bool]], set[int]]:
         return kind.owned(self.lease.worker_id), kind.news(self.lease.worker_id)
@@ -211,7 +220,7 @@ class Loop:
         while True:
             for job in due_jobs():
                 try:
-                    await self.disk(lambda job=job: job(self.host_id))  # type: ignore[misc]
+                    await self.disk(partial(job, self.host_id))
                 except Exception:
                     logger.exception("%s failed; it is tried again", job)
             await asyncio.sleep(TICK_S)
@@ -224,7 +233,7 @@ class Loop:
         way.
         """
         for kind in kinds():
-            owned = await self.database(lambda kind=kind: kind.owned(self.lease.worker_id))  # type: ignore[misc]
+            owned = await self.database(partial(self._owned, kind))
             for run_id, (fence, _cancel) in owned.items():
                 key = (kind.name, run_id)
                 if key not in self.handles and key not in self.letting_go:
@@ -265,11 +274,7 @@ class Loop:
         closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
         for kind in kinds():
             while not self.stopping.is_set():
-                claim = await self.database(
-                    lambda kind=kind: kind.claim(  # type: ignore[misc]
-                        self.lease.worker_id, self.host_id, closing=closing
-                    )
-                )
+                claim = await self.database(partial(self._claimed, kind, closing=closing))
                 if claim is None:
                     break
                 self._start(kind, claim)
@@ -325,15 +330,15 @@ class Loop:
         logger.warning("dead: worker %s; their runs go on here", ", ".join(dead))
         at = timezone.now()
         for kind in kinds():
-            again = await self.database(lambda kind=kind: kind.died_before(self.host_id, at))  # type: ignore[misc]
+            again = await self.database(partial(kind.died_before, self.host_id, at))
             for worker_id in dead:
-                owned = await self.database(lambda kind=kind, w=worker_id: kind.owned(w))  # type: ignore[misc]
+                owned = await self.database(partial(kind.owned, worker_id))
                 for run_id in owned:
                     await self._take_over(kind, run_id, worker_id, at)
             if again:
-                await self.database(lambda kind=kind: kind.line_up(self.host_id, at))  # type: ignore[misc]
+                await self.database(partial(kind.line_up, self.host_id, at))
         for worker_id in dead:
-            await self.database(lambda w=worker_id: self.observer.forget(w))  # type: ignore[misc]
+            await self.database(partial(self.observer.forget, worker_id))
 
     def _dead(self) -> list[str]:
         """Dead workers of this host, and names that own something but have no row (any more)."""
@@ -357,7 +362,7 @@ class Loop:
             hosts: set[str] = set()
             for kind in kinds():
                 hosts |= await self.database(kind.hosts)
-            gone = await self.database(lambda hosts=hosts: self.observer.gone_hosts(hosts))  # type: ignore[misc]
+            gone = await self.database(partial(self.observer.gone_hosts, hosts))
             for host in gone:
                 logger.error("no worker of host %s is left; its runs end", host)
                 await self._abandon(host)
@@ -365,7 +370,7 @@ class Loop:
     async def _abandon(self, host: str) -> None:
         left: set[str] = set()
         for kind in kinds():
-            await self.database(lambda kind=kind: kind.abandon(host))  # type: ignore[misc]
+            await self.database(partial(kind.abandon, host))
             left |= await self.database(kind.hosts)
         if host not in left:
             await self.database(lambda: self.observer.forget_host(host))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -117,7 +118,7 @@ class People:
             self.handle.news.clear()
             ids = list(self._waiting)
             try:
-                news = await self.around.database(lambda ids=ids: waiting.news(claim, ids))  # type: ignore[misc]
+                news = await self.around.database(partial(waiting.news, claim, ids))
                 for request_id, answer in news.answers.items():
                     future = self._waiting.get(request_id)
                     if future is not None and not future.done():

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -220,7 +221,7 @@ async def _talk(
         text = prompt.text
         if handover:
             handover = False
-            text = await around.database(lambda p=prompt: turns.handover_text(session, p))  # type: ignore[misc]
+            text = await around.database(partial(turns.handover_text, session, prompt))
         if not await _turn(handle, around, agent, prompt.turn_id, text):
             return
 
