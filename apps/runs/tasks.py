@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.runs import worker
+from apps.runs import thread
 
 QUEUE = "agents"
 
@@ -10,4 +10,4 @@ QUEUE = "agents"
 @shared_task(name="runs.poke", ignore_result=True)
 def poke() -> None:
     """Ring: something changed in the rows that a worker should look at."""
-    worker.poke()
+    thread.poke()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -410,44 +409,3 @@ def _with_connection(function: Callable[[], T]) -> T:
     finally:
         if connection.connection is not None and connection.errors_occurred:
             close_old_connections()
-
-
-_loop: Loop | None = None
-_thread: threading.Thread | None = None
-
-
-def start_loop(heartbeat_fd: int | None) -> None:
-    """Start the loop in a thread of this process and return; it claims as soon as it is registered."""
-    global _thread
-    ready = threading.Event()
-
-    async def body() -> None:
-        global _loop
-        _loop = Loop(heartbeat_fd)
-        ready.set()
-        await _loop.main()
-
-    def run() -> None:
-        try:
-            asyncio.run(body())
-        except BaseException:
-            logger.exception("the worker's loop broke")
-            os._exit(70)
-
-    _thread = threading.Thread(target=run, name="runs", daemon=True)
-    _thread.start()
-    ready.wait(10)
-
-
-def stop_loop(timeout: float) -> None:
-    """Stop in an orderly way: runs become `interrupted` and go on after the next start."""
-    if _loop is None or _thread is None:
-        return
-    _loop.loop.call_soon_threadsafe(_loop.stopping.set)
-    _thread.join(timeout)
-
-
-def poke() -> None:
-    """Look at the rows now (called from a Celery task, in another thread)."""
-    if _loop is not None:
-        _loop.loop.call_soon_threadsafe(_loop.wake.set)

@@ -73,7 +73,7 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
     from apps.cards import elsewhere
-    from apps.runs import worker as loop
+    from apps.runs import thread as loop
 
     stopper: list[threading.Thread] = []
 
