@@ -1,4 +1,4 @@
-"""The loop's thread in a worker process: started once, woken by Celery's threads, stopped with the process."""
+"""The thread of the loop in a worker process: started once, woken by Celery, stopped with the process."""
 
 from __future__ import annotations
 
