@@ -31,7 +31,13 @@ def running(server: Server, role: str) -> Iterator[Path]:
     try:
         title = f"kanban-agents: {role}"
         command = Path(f"/proc/{process.pid}/cmdline")
-        until(lambda: command.read_text().startswith(title), what=role)
+        # As long as a whole server may take: it imports as much, beside one that is at work.
+        try:
+            until(lambda: command.read_text().startswith(title), timeout=40, what=role)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}: {command.read_text()!r}\n{output.read_text()}"
+            ) from None
         yield output
         assert process.poll() is None, output.read_text()
         process.terminate()
