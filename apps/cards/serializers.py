@@ -11,7 +11,7 @@ from apps.cards.rows import CardDetailRow, CardRow, is_unread
 from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
-from apps.host.git import Diff
+from apps.host.changes import Diff
 from apps.projects.models import PermissionMode
 from apps.runs.models import LIVE
 

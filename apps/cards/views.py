@@ -24,7 +24,7 @@ from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
 from apps.common.kept import from_database
 from apps.common.serializers import checked
-from apps.host.git import Diff
+from apps.host.changes import Diff
 from apps.projects import conditional
 from apps.projects.credentials import require_assignable
 from apps.projects.hosting import told

@@ -20,7 +20,8 @@ from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
 from apps.common.ids import public_id
 from apps.events import bus
-from apps.host import git, processes, worktrees
+from apps.host import changes, git, processes, worktrees
+from apps.host.changes import Diff
 from apps.host.disk import flock
 from apps.host.errors import HostError
 from apps.projects.models import Project
@@ -228,13 +229,13 @@ def _branch_name(card: Card) -> str:
     return template.replace("{cardId}", public_id("card", card.pk))
 
 
-def card_diff(card: Card) -> git.Diff | None:
+def card_diff(card: Card) -> Diff | None:
     """Changes against the merge base, uncommitted and new files included; None without a worktree.
 
     Raises HostError as git does, and Unavailable when the host that has the worktree doesn't answer.
     """
     found = _look_or_ask("diff", card.pk)
-    return None if found is None else git.Diff(**found)
+    return None if found is None else Diff(**found)
 
 
 def deletion_obstacle(card: Card) -> tuple[str, str] | None:
@@ -271,7 +272,7 @@ def _look(what: str, row: Worktree) -> Any:
     if not path.is_dir():
         return None
     if what == "diff":
-        return None if row.base_commit is None else asdict(git.diff(path, row.base_commit))
+        return None if row.base_commit is None else asdict(changes.diff(path, row.base_commit))
     return worktrees.unsaved_work(Path(row.repository), path, row.base_ref or row.base_commit)
 
 

@@ -24,13 +24,22 @@ class PathRefused(HostError):
 
 
 class GitFailed(HostError):
-    """`detail` is the end of git's own error output; it may name paths of the server."""
+    """`detail` is the end of git's own error output; it may name paths of the server. `exit_code` is
+    negative where a signal ended it."""
 
     code = "git_failed"
 
-    def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        detail: str = "",
+        exit_code: int | None = None,
+    ) -> None:
         super().__init__(message, code=code)
         self.detail = detail
+        self.exit_code = exit_code
 
 
 class WorktreeDirty(GitFailed):

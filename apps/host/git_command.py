@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,9 @@ from apps.host.parent_death import Tied, tied
 
 TIMEOUT_S = 60.0
 _CONFIG_LIMIT = 1 << 20
+_PIECE = 1 << 16
+# Of git's error output the end is kept, in bytes.
+_SAID = 2_000
 
 _OVERRIDES: tuple[tuple[str, str], ...] = (
     ("safe.directory", "*"),
@@ -200,12 +205,10 @@ class Call:
         env: Mapping[str, str] | None = None,
         data: bytes | None = None,
         to: IO[bytes] | None = None,
-        quiet: bool = False,
         marker: str | None = None,
     ) -> None:
-        """`quiet`: what it says of errors is dropped; for callers that read the output themselves and
-        would let it block on a full pipe of warnings. `marker`: it is part of that run, so it ends with
-        this thread, and a sweep of the run finds it and what it started."""
+        """`marker`: it is part of that run, so it ends with this thread, and a sweep of the run finds it and
+        what it started."""
         self.arguments = arguments
         self.data = data
         chosen = dict(env) if env is not None else environment()
@@ -220,7 +223,7 @@ class Call:
                 env=chosen,
                 stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
                 stdout=subprocess.PIPE if to is None else to,
-                stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 # So that what git starts (ssh, remote helpers) can be ended with it.
                 start_new_session=True,
                 preexec_fn=child.preexec_fn,
@@ -241,11 +244,15 @@ class Call:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self._end()
+
+    def _end(self) -> int:
+        code = self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError, ValueError):
                     stream.close()
+        return code
 
     def result(
         self, *, timeout: float = TIMEOUT_S, accept: Sequence[int] = (0,)
@@ -254,11 +261,7 @@ class Call:
         try:
             output, problem = self.process.communicate(self.data, timeout)
         except subprocess.TimeoutExpired:
-            self.kill()
-            raise GitFailed(
-                f"git {self.arguments[0]} took longer than {timeout:g} s and was stopped.",
-                code="git_timeout",
-            ) from None
+            raise self._too_slow(timeout) from None
         except BaseException:
             self.kill()
             raise
@@ -267,9 +270,48 @@ class Call:
             raise failed(self.arguments[0], code, problem or b"")
         return code, output or b""
 
+    def read(self, limit: int, *, timeout: float = TIMEOUT_S) -> tuple[bytes, bool]:
+        """Output up to the end of the last line within `limit` bytes, and whether there is more; then git is
+        stopped. GitFailed as from `result`."""
+        output, problem = self.process.stdout, self.process.stderr
+        assert output is not None
+        assert problem is not None
+        text, said = bytearray(), bytearray()
+        until = time.monotonic() + timeout
+        try:
+            with selectors.DefaultSelector() as open_yet:
+                open_yet.register(output, selectors.EVENT_READ, text)
+                open_yet.register(problem, selectors.EVENT_READ, said)
+                while open_yet.get_map() and len(text) <= limit:
+                    ready = open_yet.select(max(0.0, until - time.monotonic()))
+                    if not ready:
+                        raise self._too_slow(timeout)
+                    for key, _ in ready:
+                        piece = os.read(key.fd, _PIECE)
+                        key.data.extend(piece)
+                        if not piece:
+                            open_yet.unregister(key.fileobj)
+                    del said[:-_SAID]
+        except BaseException:
+            self.kill()
+            raise
+        if len(text) > limit:
+            self.kill()
+            return bytes(text[: text.rfind(b"\n", 0, limit) + 1]), True
+        if code := self._end():
+            raise failed(self.arguments[0], code, bytes(said))
+        return bytes(text), False
+
+    def _too_slow(self, timeout: float) -> GitFailed:
+        self.kill()
+        return GitFailed(
+            f"git {self.arguments[0]} took longer than {timeout:g} s and was stopped.",
+            code="git_timeout",
+        )
+
 
 def failed(verb: str, code: int, output: bytes) -> GitFailed:
-    detail = output[-2000:].decode(errors="replace").strip()
+    detail = output[-_SAID:].decode(errors="replace").strip()
     if "dubious ownership" in detail:
         return GitFailed(
             "The repository belongs to another user of the machine, and this git refuses to read it."
@@ -277,10 +319,11 @@ def failed(verb: str, code: int, output: bytes) -> GitFailed:
             code="dubious_ownership",
             detail=detail,
         )
-    last = next(
-        (line for line in reversed(detail.splitlines()) if line.strip()), f"exit code {code}"
+    ended = f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+    last = next((line for line in reversed(detail.splitlines()) if line.strip()), ended)
+    return GitFailed(
+        f"git {verb} failed: {last.removeprefix('fatal: ')}", detail=detail, exit_code=code
     )
-    return GitFailed(f"git {verb} failed: {last.removeprefix('fatal: ')}", detail=detail)
 
 
 def run(

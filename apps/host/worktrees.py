@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.host import git
+from apps.host import changes, git
 from apps.host.disk import delete_tree, flock
 from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
 from apps.host.git_command import GitDirs, environment, filters_off, locate, run
@@ -367,7 +367,7 @@ def _save(path: Path, reason: str, base: str | None, patch_dir: Path, data_dir: 
             return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
         draft = patch.with_suffix(".part")
         with draft.open("wb") as file:
-            git.write_patch(path, start, file)
+            changes.write_patch(path, start, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(patch)

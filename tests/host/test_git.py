@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from apps.host import git
+from apps.host import changes, git
+from apps.host.changes import Diff
 from apps.host.errors import GitFailed
-from apps.host.git import Diff
 from apps.host.worktrees import Worktree
 
 from .conftest import Repository
@@ -166,7 +166,7 @@ def test_a_diff_is_what_git_shows_once_everything_is_staged(
     change(repo, worktree.path)
     own = Path(repo.git("rev-parse", "--absolute-git-dir", cwd=worktree.path).strip())
     before = (own / "index").read_bytes()
-    found = git.diff(worktree.path, base)
+    found = changes.diff(worktree.path, base)
     assert (own / "index").read_bytes() == before
     patch, stat = by_git_alone(repo, worktree.path, base)
     assert found.text == patch
@@ -179,7 +179,7 @@ def test_a_diff_looks_the_same_whatever_the_repository_sets(
 ) -> None:
     modified(repo, worktree.path)
     (worktree.path / "README.md").unlink()
-    plain = git.diff(worktree.path, base)
+    plain = changes.diff(worktree.path, base)
     for key, value in {
         "diff.noprefix": "true",
         "diff.mnemonicPrefix": "true",
@@ -191,18 +191,18 @@ def test_a_diff_looks_the_same_whatever_the_repository_sets(
         "diff.algorithm": "histogram",
     }.items():
         repo.git("config", key, value)
-    assert git.diff(worktree.path, base) == plain
+    assert changes.diff(worktree.path, base) == plain
 
 
 def test_a_diff_is_against_the_merge_base(base: str, worktree: Worktree, repo: Repository) -> None:
     repo.write("main-only.txt", "x\n")
     later = repo.commit("main goes on")
     repo.write("mine.txt", "y\n", at=worktree.path)
-    found = git.diff(worktree.path, later)
+    found = changes.diff(worktree.path, later)
     assert (found.files_changed, found.insertions, found.deletions) == (1, 1, 0)
-    assert git.diff(worktree.path, "main") == found
+    assert changes.diff(worktree.path, "main") == found
     with pytest.raises(GitFailed) as caught:
-        git.diff(worktree.path, "no-such-branch")
+        changes.diff(worktree.path, "no-such-branch")
     assert caught.value.code == "base_missing"
 
 
@@ -212,7 +212,7 @@ def test_a_diff_with_an_unrelated_base_is_against_the_base_itself(
     repo.git("checkout", "-q", "--orphan", "other")
     repo.write("README.md", "other\n")
     other = repo.commit("unrelated")
-    found = git.diff(worktree.path, other)
+    found = changes.diff(worktree.path, other)
     assert (found.files_changed, found.insertions, found.deletions) == (1, 1, 1)
 
 
@@ -221,7 +221,7 @@ def test_a_long_diff_is_cut_at_a_line_and_its_numbers_mean_all(
 ) -> None:
     for n in range(40):
         repo.write(f"big{n}.txt", "ä lot of text\n" * 1000, at=worktree.path)
-    found = git.diff(worktree.path, base, limit_bytes=100_000)
+    found = changes.diff(worktree.path, base, limit_bytes=100_000)
     assert found.truncated
     assert len(found.text.encode()) <= 100_000
     assert found.text.endswith("+ä lot of text\n")
@@ -247,12 +247,75 @@ def test_a_diff_survives_writers_at_work(base: str, worktree: Worktree, repo: Re
     thread.start()
     try:
         for _ in range(40):
-            assert git.diff(worktree.path, base).files_changed <= 20
+            assert changes.diff(worktree.path, base).files_changed <= 20
     finally:
         stop.set()
         thread.join()
     repo.git("add", "-A", cwd=worktree.path)
     assert repo.git("fsck", "--no-dangling", cwd=worktree.path) == ""
+
+
+@pytest.fixture
+def stumbling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
+    """Make git's next so many comparisons end as given, in place of a race that can't be staged."""
+
+    def stumble(times: int, end: str) -> None:
+        folder = tmp_path / "programs"
+        folder.mkdir(exist_ok=True)
+        (folder / "left").write_text("x" * times)
+        (folder / "git").write_text(
+            f"""#!/bin/sh
+            case " $* " in *" diff --patch "*)
+                if [ -s {folder}/left ]; then
+                    truncate -s -1 {folder}/left
+                    {end}
+                fi
+            esac
+            exec {shutil.which("git")} "$@"
+            """
+        )
+        (folder / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return stumble
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "echo \"fatal: stat 'new.txt': No such file or directory\" >&2; exit 128",
+        "echo 'fatal: unable to read files to diff' >&2; exit 128",
+        "kill -BUS $$",
+    ],
+)
+def test_a_diff_goes_on_when_files_keep_going_away_under_it(
+    base: str, worktree: Worktree, repo: Repository, stumbling: Callable[[int, str], None], end: str
+) -> None:
+    repo.write("new.txt", "new\n", at=worktree.path)
+    plain = changes.diff(worktree.path, base)
+    stumbling(12, end)
+    assert changes.diff(worktree.path, base) == plain
+
+
+def test_a_diff_that_cannot_be_made_says_what_git_said(
+    base: str, worktree: Worktree, repo: Repository, stumbling: Callable[[int, str], None]
+) -> None:
+    repo.write("lines.txt", "changed\n", at=worktree.path)
+    blob = repo.git("rev-parse", f"{base}:lines.txt").strip()
+    (repo.path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(GitFailed, match=f"git diff failed: unable to read {blob}"):
+        changes.diff(worktree.path, base)
+    stumbling(9, "kill -KILL $$")
+    with pytest.raises(GitFailed, match="git diff failed: ended by SIGKILL"):
+        changes.diff(worktree.path, base)
+
+
+def test_a_git_that_says_a_lot_does_not_hold_up_a_diff(
+    base: str, worktree: Worktree, stumbling: Callable[[int, str], None]
+) -> None:
+    stumbling(9, "yes a warning | head -c 300000 >&2; echo fatal: the last word >&2; exit 128")
+    with pytest.raises(GitFailed, match="git diff failed: the last word"):
+        changes.diff(worktree.path, base)
 
 
 def test_a_diff_never_leads_out_of_the_worktree(
@@ -264,10 +327,10 @@ def test_a_diff_never_leads_out_of_the_worktree(
     trap = Repository(tmp_path / "trap")
     trap.git("config", "core.worktree", str(secret))
     (worktree.path / ".git").write_text(f"gitdir: {trap.path / '.git'}\n")
-    assert "secret" not in git.diff(worktree.path, "HEAD").text
+    assert "secret" not in changes.diff(worktree.path, "HEAD").text
     (worktree.path / ".git").unlink()
     with pytest.raises(GitFailed) as caught:
-        git.diff(worktree.path, base)
+        changes.diff(worktree.path, base)
     assert caught.value.code == "not_a_worktree"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.host import git, worktrees
+from apps.host import changes, git, worktrees
 from apps.host.errors import GitFailed
 from apps.host.worktrees import Worktree
 
@@ -104,7 +104,7 @@ def test_nothing_of_a_repository_runs_in_the_server(
     repo.write("new.txt", "new\n", at=made.path)
     repo.write("a.inc", "changed\n", at=made.path)
     repo.write("README.md", "changed\n", at=made.path)
-    found = git.diff(made.path, "main")
+    found = changes.diff(made.path, "main")
     assert (found.files_changed, found.insertions, found.deletions) == (4, 4, 3)
     assert git.is_dirty(made.path)
     git.is_unmerged(made.path, "main")
@@ -137,7 +137,7 @@ def test_a_filter_that_is_slipped_in_unseen_finds_no_secrets(
     monkeypatch.setattr("apps.host.git_command.filters_off", lambda *_: ())
     repo.write("tracked.txt", "two\n", at=worktree.path)
     with contextlib.suppress(GitFailed):
-        git.diff(worktree.path, "main")
+        changes.diff(worktree.path, "main")
     noted = hostile.read_text()
     assert "process" in noted
     assert "the-servers-secret" not in noted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.host import git, worktrees
+from apps.host import changes, git, worktrees
 from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
 from apps.host.git_command import Call, run
 from apps.host.processes import sweep_run
@@ -184,21 +184,21 @@ def test_odd_repositories_work(repo: Repository, data_dir: Path, tmp_path: Path)
     repo.git("clone", "-q", str(repo.path), str(spaces))
     made = make(spaces, data_dir, "spaces")
     repo.write("x", "y\n", at=made.path)
-    assert git.diff(made.path, "main").files_changed == 1
+    assert changes.diff(made.path, "main").files_changed == 1
 
     sparse = tmp_path / "sparse"
     repo.git("clone", "-q", str(repo.path), str(sparse))
     repo.git("sparse-checkout", "set", "src", cwd=sparse)
     made = make(sparse, data_dir, "sparse")
     assert not git.is_dirty(made.path)
-    assert git.diff(made.path, "main").text == ""
+    assert changes.diff(made.path, "main").text == ""
 
     library = Repository(tmp_path / "library")
     repo.git("submodule", "add", "-q", str(library.path), "lib")
     repo.commit("submodule")
     made = make(repo.path, data_dir, "submodule")
     assert not git.is_dirty(made.path)
-    assert git.diff(made.path, "main").text == ""
+    assert changes.diff(made.path, "main").text == ""
     drop(repo.path, data_dir, "submodule")
     assert not made.path.exists()
 
