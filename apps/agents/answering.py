@@ -12,7 +12,7 @@ from typing import Any
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import requests, sessions, turns
+from apps.agents import followups, requests, sessions, turns
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.presets import PresetProblem, preset
@@ -95,7 +95,7 @@ def _go_on(session: AgentSession, request: AgentRequest) -> None:
         else:
             ends_turn = True
             if answer.get("text"):
-                sessions.put_next(session, answer["text"], by=request.answered_by_id)
+                followups.put_next(session, answer["text"], by=request.answered_by_id)
     left = requests.open_of(session).first()
     if left is not None and not ends_turn:
         session.waiting_for = requests.waiting_for(left)

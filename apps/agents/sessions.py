@@ -1,4 +1,6 @@
-"""Sessions as people move them: start, cancel, message. What a worker writes is in `attempts`.
+"""Sessions as people move them: start, stop, take up again.
+
+What a worker writes is in `attempts`, what people say in `messages`.
 
 Every function here runs inside a transaction that holds the project's stream (`bus.lock`), so that a card has
 at most one session that is live and not asked to cancel; a partial unique index would refuse a second one.
@@ -13,22 +15,20 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from apps.agents import gate, requests, turns
+from apps.agents import followups, gate, requests, turns
 from apps.agents.events import AgentStatus
-from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
+from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
-from apps.common.errors import Conflict, NotFound
 from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus, telling
-from apps.runs.models import FINAL, LIVE, State
+from apps.runs.models import LIVE, State
 
 logger = logging.getLogger(__name__)
 
 QUEUE = "agents"
-Queue = AgentMessage.Queue
 
 
 def ring() -> None:
@@ -119,11 +119,11 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
         _end(session)
     new = start_or_defer(card, by=by)
     if new is not None:
-        for message in _queued_messages(card.pk):
+        for message in followups.of_card(card.pk):
             message.session = new
-            _queued_as(message, message.queue)
+            followups.queued_as(message, message.queue)
     elif session is not None:
-        _drop_messages(card.pk)
+        followups.drop_of_card(card.pk)
 
 
 def stop(card_id: int) -> None:
@@ -131,17 +131,13 @@ def stop(card_id: int) -> None:
     session = _live(card_id)
     if session is not None:
         _end(session)
-    _drop_messages(card_id)
+    followups.drop_of_card(card_id)
 
 
-# Most cards have neither; to ask so costs a tenth of building the query for the rows.
+# Most cards have none; to ask so costs a tenth of building the query for the rows.
 _ANY_LIVE = f"""
     SELECT EXISTS (SELECT 1 FROM agents_agentsession WHERE card_id = %s AND NOT cancel_requested
                    AND state IN ({", ".join(f"'{state}'" for state in LIVE)}))
-"""
-_ANY_QUEUED = """
-    SELECT EXISTS (SELECT 1 FROM agents_agentmessage m JOIN agents_agentsession s ON s.id = m.session_id
-                   WHERE s.card_id = %s AND m.queue IN ('queued', 'next'))
 """
 
 
@@ -161,22 +157,6 @@ def _live(card_id: int) -> AgentSession | None:
         .filter(card_id=card_id, state__in=LIVE, cancel_requested=False)
         .first()
     )
-
-
-def _queued_messages(card_id: int) -> list[AgentMessage]:
-    """Of the card's sessions, the live one locked: an ended one's queue changes only under the stream."""
-    if not _one(_ANY_QUEUED, [card_id]):
-        return []
-    waiting = AgentMessage.objects.filter(
-        session__card_id=card_id, queue__in=[Queue.QUEUED, Queue.NEXT]
-    )
-    return list(waiting.order_by("pk"))
-
-
-def _drop_messages(card_id: int) -> None:
-    """Kept readable, never sent."""
-    for message in _queued_messages(card_id):
-        _queued_as(message, Queue.DROPPED)
 
 
 def _end(session: AgentSession) -> None:
@@ -232,139 +212,6 @@ def cancel(card: Card) -> None:
     """Stop the card's agent. Answers at once; the processes are gone within 2 s. Repeatable."""
     bus.lock(card.project_id)
     stop(card.pk)
-
-
-@bus.atomically
-def post_message(card: Card, content: str, *, by: int | None) -> AgentMessage:
-    """Queue a follow-up: for the next turn while the agent works, else it takes the session up again.
-
-    The row is locked, so a message that arrives as the turn ends is either seen by the end of the turn or
-    finds the session ended and queues it again; it is sent exactly once.
-    """
-    bus.lock(card.project_id)
-    newest = (
-        AgentSession.objects.filter(card_id=card.pk)
-        .order_by("-id")
-        .values_list("pk", flat=True)
-        .first()
-    )
-    if newest is None:
-        raise Conflict(
-            "This card has had no agent yet; move it to an active column to start one.",
-            code="no_session",
-        )
-    session = AgentSession.objects.select_for_update(no_key=True).get(pk=newest)
-    if session.cancel_requested and session.state in LIVE:
-        raise Conflict(
-            "The agent is being stopped; send the message once it has ended.", code="agent_stopping"
-        )
-    message = _enqueue(session, content, by=by)
-    if session.state in FINAL:
-        requeue(session)
-    elif session.state == State.WAITING and (session.waiting_for or {}).get("kind") == "message":
-        queue_at_head(session)
-    ring()
-    return message
-
-
-@bus.atomically
-def send_now(card: Card, message_id: int) -> AgentMessage:
-    """Make a queued message the next turn, and end the one that runs. Repeatable.
-
-    Whatever becomes of the running turn, a crash included, this message is what the agent gets next.
-    """
-    bus.lock(card.project_id)
-    session, message = _message_of(card, message_id)
-    if message.queue is None or message.queue == Queue.NEXT:
-        return message
-    if message.queue == Queue.DROPPED:
-        raise Conflict(
-            "This message was dropped and is never sent; send it as a new one.",
-            code="message_dropped",
-        )
-    if session.cancel_requested and session.state in LIVE:
-        raise Conflict(
-            "The agent is being stopped; send the message once it has ended.", code="agent_stopping"
-        )
-    _make_next(message)
-    if session.state in FINAL:
-        requeue(session)
-    elif session.state == State.WAITING:
-        requests.close_open(session, AgentRequest.State.CANCELLED)
-        if session.worker_id is None:
-            end_turns(session, "cancelled")
-            queue_at_head(session)
-        else:
-            works_on(session)
-    ring()
-    return message
-
-
-@bus.atomically
-def drop_message(card: Card, message_id: int) -> None:
-    """It stays readable and is never sent. Repeatable; a message that was sent can't be dropped.
-
-    Nor can one for whose sake a turn is being ended: nothing would take that turn's place.
-    """
-    bus.lock(card.project_id)
-    session, message = _message_of(card, message_id)
-    if message.queue is None:
-        raise Conflict("This message was sent already.", code="message_sent")
-    if message.queue == Queue.NEXT and session.worker_id is not None and session.state in LIVE:
-        raise Conflict(
-            "The running turn is being ended so that this message can be sent at once.",
-            code="message_sending",
-        )
-    if message.queue != Queue.DROPPED:
-        _queued_as(message, Queue.DROPPED)
-
-
-def _message_of(card: Card, message_id: int) -> tuple[AgentSession, AgentMessage]:
-    """A message of the card's with its session, which is locked: no turn begins or ends meanwhile."""
-    message = AgentMessage.objects.filter(
-        session__card_id=card.pk, pk=message_id, role=AgentMessage.Role.USER
-    ).first()
-    if message is None:
-        raise NotFound("This card has no such message of a person.")
-    session = AgentSession.objects.select_for_update(of=("self",), no_key=True).get(
-        pk=message.session_id
-    )
-    message.refresh_from_db()
-    return session, message
-
-
-def put_next(session: AgentSession, content: str, *, by: int | None) -> None:
-    """What the agent gets as its next turn, before everything that is queued."""
-    _make_next(_enqueue(session, content, by=by))
-
-
-def _enqueue(session: AgentSession, content: str, *, by: int | None) -> AgentMessage:
-    message = AgentMessage.objects.create(
-        session=session,
-        role=AgentMessage.Role.USER,
-        type="text",
-        content=content,
-        queue=Queue.QUEUED,
-        author_id=by,
-        created_at=timezone.now(),
-    )
-    _queued_as(message, Queue.QUEUED)
-    return message
-
-
-def _make_next(message: AgentMessage) -> None:
-    """One alone is the next: the one that was asked for last."""
-    for former in AgentMessage.objects.filter(session_id=message.session_id, queue=Queue.NEXT):
-        _queued_as(former, Queue.QUEUED)
-    _queued_as(message, Queue.NEXT)
-
-
-def _queued_as(message: AgentMessage, queue: str | None) -> None:
-    """Change its place in the queue and tell whoever watches the session."""
-    _index, message.rev = turns.number(message.session_id, indexes=0, revs=1)
-    message.queue = queue
-    message.save(update_fields=["queue", "rev", "session"])
-    turns.tell_after_commit(message)
 
 
 def wait_for_message(session: AgentSession) -> None:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.accounts.models import User
-from apps.agents import answering, selectors, sessions
+from apps.agents import answering, messages, selectors, sessions
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.serializers import (
     AnswerInput,
@@ -72,15 +72,15 @@ class CardAgentViewSet(ProjectScopedViewSet):
 
     def message(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MessageInput, request.data)
-        message = sessions.post_message(self.card(), body["content"], by=request.user.pk)
+        message = messages.post(self.card(), body["content"], by=request.user.pk)
         return Response(message_shape(message), status=201)
 
     def send_now(self, request: Request, **kwargs: Any) -> Response:
-        message = sessions.send_now(self.card(), kwargs["message_id"])
+        message = messages.send_now(self.card(), kwargs["message_id"])
         return Response(message_shape(message))
 
     def drop(self, request: Request, **kwargs: Any) -> Response:
-        sessions.drop_message(self.card(), kwargs["message_id"])
+        messages.drop(self.card(), kwargs["message_id"])
         return Response(status=204)
 
     @from_database

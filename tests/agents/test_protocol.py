@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import answering, attempts, requests, sessions, turns, waiting
+from apps.agents import answering, attempts, messages, requests, sessions, turns, waiting
 from apps.agents.claims import AgentKind
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import Column
@@ -108,7 +108,7 @@ def test_the_task_is_sent_by_the_message_after_a_start_that_failed(
     found = start(card, doing)
     end(found, None, stop_reason=None, error=("agent_start_failed", "It did not start."))
     KIND.release(found)
-    sessions.post_message(card, "try again", by=bob.pk)
+    messages.post(card, "try again", by=bob.pk)
     found = claim()
     first = begin(found)
     assert "a hole" in first.text
@@ -123,7 +123,7 @@ def test_a_task_that_was_cancelled_before_it_was_sent_comes_with_the_next_messag
 ) -> None:
     cards.move_card(card, to=doing, by=None)
     sessions.cancel(card)
-    sessions.post_message(card, "only look", by=bob.pk)
+    messages.post(card, "only look", by=bob.pk)
     prompt = begin(claim())
     assert prompt.text.startswith("# Dig")
     assert prompt.text.endswith("only look")
@@ -137,7 +137,7 @@ def test_a_session_that_waited_for_a_limit_waits_no_more_once_it_was_cancelled(
     KIND.release(found)
     assert session().waiting_for["kind"] == "limit"
     sessions.cancel(card)
-    sessions.post_message(card, "go on", by=bob.pk)
+    messages.post(card, "go on", by=bob.pk)
     assert session().not_before is None
     assert begin(claim()).text == "go on"
 
@@ -147,8 +147,8 @@ def test_a_message_sent_now_does_not_wait_for_the_limit(
 ) -> None:
     found = start(card, doing)
     end(found, begin(found), stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
-    message = sessions.post_message(card, "now", by=bob.pk)
-    sessions.send_now(card, message.pk)
+    message = messages.post(card, "now", by=bob.pk)
+    messages.send_now(card, message.pk)
     KIND.release(found)
     assert session().state == State.INTERRUPTED
     assert begin(claim()).text == "now"
@@ -183,7 +183,7 @@ def test_a_follow_up_whose_worker_died_before_it_was_sent_keeps_its_place(
 ) -> None:
     found = start(card, doing)
     prompt = begin(found)
-    message = sessions.post_message(card, "later", by=bob.pk)
+    message = messages.post(card, "later", by=bob.pk)
     assert end(found, prompt) is True
     taken = KIND.take_over(found.run_id, dead=found.worker_id, worker_id="w2", at=timezone.now())
     assert taken is not None
@@ -255,8 +255,8 @@ def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
     card: Card, doing: Column, bob: User
 ) -> None:
     cards.move_card(card, to=doing, by=None)
-    message = sessions.post_message(card, "first", by=bob.pk)
-    sessions.send_now(card, message.pk)
+    message = messages.post(card, "first", by=bob.pk)
+    messages.send_now(card, message.pk)
     found = claim()
     prompt = begin(found)
     assert prompt.text == "first"

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import sessions
+from apps.agents import messages
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
 from apps.boards.models import Board, Column
@@ -273,7 +273,7 @@ def test_a_queued_message_is_shown_and_so_is_what_becomes_of_it(
 ) -> None:
     transcript.say("zero")
     card = transcript.session.card
-    first = sessions.post_message(card, "first", by=world.bob.pk)
+    first = messages.post(card, "first", by=world.bob.pk)
     client = connect(world.bob)
     client.subscribe(sessionId=transcript.id)
 
@@ -282,7 +282,7 @@ def test_a_queued_message_is_shown_and_so_is_what_becomes_of_it(
         return [(each["index"], each["content"], each["queued"], each["dropped"]) for each in heard]
 
     assert next_frames(2) == [(0, "zero", False, False), (None, "first", True, False)]
-    sessions.post_message(card, "second", by=world.bob.pk)
+    messages.post(card, "second", by=world.bob.pk)
     assert next_frames(1) == [(None, "second", True, False)]
-    sessions.drop_message(card, first.pk)
+    messages.drop(card, first.pk)
     assert next_frames(1) == [(None, "first", False, True)]
