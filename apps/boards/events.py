@@ -71,3 +71,33 @@ class ColumnDeleted(ProjectEvent):
             "boardId": public_id("board", self.board_id),
             "projectId": public_id("project", self.project_id),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardsReordered(ProjectEvent):
+    """All the project's boards, each at the position that its id has in `ids`."""
+
+    type: ClassVar[str] = "board.reordered"
+    board_ids: list[int]
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "ids": [public_id("board", each) for each in self.board_ids],
+            "projectId": public_id("project", self.project_id),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnsReordered(ProjectEvent):
+    """All the board's columns, each at the position that its id has in `ids`."""
+
+    type: ClassVar[str] = "column.reordered"
+    board_id: int
+    column_ids: list[int]
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "ids": [public_id("column", each) for each in self.column_ids],
+            "boardId": public_id("board", self.board_id),
+            "projectId": public_id("project", self.project_id),
+        }

@@ -46,6 +46,22 @@ def column_shape(column: Column) -> dict[str, Any]:
     }
 
 
+# More than anybody's project has; what is listed is looked up one by one.
+MOST_LISTED = 1_000
+
+
+class ReorderBoardsInput(Serializer):
+    ids = serializers.ListField(child=PublicIdField("board"), max_length=MOST_LISTED)
+
+
+class ReorderColumnsInput(Serializer):
+    """At least one: it says which board is meant."""
+
+    ids = serializers.ListField(
+        child=PublicIdField("column"), allow_empty=False, max_length=MOST_LISTED
+    )
+
+
 class CreateBoardInput(Serializer):
     name = TextField(max_length=NAME_LIMIT)
     template_id = PublicIdField("template", required=False, allow_null=True)

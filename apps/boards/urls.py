@@ -9,11 +9,13 @@ COLUMNS = "projects/<project:project_id>/columns"
 
 urlpatterns = [
     path(BOARDS, BoardViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{BOARDS}/reorder", BoardViewSet.as_view({"patch": "reorder"})),
     path(
         f"{BOARDS}/<board:board_id>",
         BoardViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
     path(COLUMNS, ColumnViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{COLUMNS}/reorder", ColumnViewSet.as_view({"patch": "reorder"})),
     path(
         f"{COLUMNS}/<column:column_id>",
         ColumnViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),

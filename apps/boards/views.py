@@ -6,11 +6,13 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.boards import services
+from apps.boards import ordering, services
 from apps.boards.models import Board, Column
 from apps.boards.serializers import (
     CreateBoardInput,
     CreateColumnInput,
+    ReorderBoardsInput,
+    ReorderColumnsInput,
     UpdateBoardInput,
     UpdateColumnInput,
     board_shape,
@@ -32,6 +34,7 @@ class BoardViewSet(ProjectScopedViewSet):
         "create": Role.MEMBER,
         "partial_update": Role.MEMBER,
         "destroy": Role.MEMBER,
+        "reorder": Role.MEMBER,
     }
 
     def board(self) -> Board:
@@ -66,6 +69,11 @@ class BoardViewSet(ProjectScopedViewSet):
         services.delete_board(self.board(), by=self.user.pk)
         return Response(status=204)
 
+    def reorder(self, request: Request, **kwargs: Any) -> Response:
+        ids = checked(ReorderBoardsInput, request.data)["ids"]
+        ordered = ordering.reorder_boards(self.project.pk, ids, by=self.user.pk)
+        return Response([board_shape(each) for each in ordered])
+
 
 def board_filter(request: Request) -> int | None:
     """`?boardId=`; a board of somebody else's simply matches nothing."""
@@ -84,6 +92,7 @@ class ColumnViewSet(ProjectScopedViewSet):
         "create": Role.MEMBER,
         "partial_update": Role.MEMBER,
         "destroy": Role.MEMBER,
+        "reorder": Role.MEMBER,
     }
 
     def column(self) -> Column:
@@ -123,3 +132,8 @@ class ColumnViewSet(ProjectScopedViewSet):
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         services.delete_column(self.column(), by=self.user.pk)
         return Response(status=204)
+
+    def reorder(self, request: Request, **kwargs: Any) -> Response:
+        ids = checked(ReorderColumnsInput, request.data)["ids"]
+        ordered = ordering.reorder_columns(self.project.pk, ids, by=self.user.pk)
+        return Response([column_shape(each) for each in ordered])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from apps.accounts.models import User
 from apps.boards.models import Column
@@ -17,29 +15,9 @@ from apps.events.models import EventStream, StoredEvent
 from apps.projects.models import Project
 from tests import factories
 from tests.client import Api
+from tests.together import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
-
-
-def at_once(calls: list[Callable[[], Any]]) -> None:
-    problems: list[BaseException] = []
-    ready = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], Any]) -> None:
-        try:
-            ready.wait()
-            call()
-        except BaseException as error:  # noqa: BLE001 - shown by the test
-            problems.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[call]) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert problems == []
 
 
 def gapless(project: Project) -> bool:

@@ -59,7 +59,10 @@ class Copy:
             self._card(verb, data)
         elif family in ("board", "column"):
             things = self.boards if family == "board" else self.columns
-            if verb == "deleted":
+            if verb == "reordered":
+                for position, each in enumerate(data["ids"]):
+                    things[each]["position"] = position
+            elif verb == "deleted":
                 gone = things.pop(data["id"])
                 self._close(things, "boardId" if family == "column" else "projectId", gone)
                 if family == "board":
@@ -135,7 +138,7 @@ def test_a_copy_follows_a_long_day_of_work(
             ("DELETE", f"{place}?force=true", {}),
             ("PATCH", f"{url}/columns/{column}", {"name": f"c{number}", "prompt": "x"}),
         ]
-        if number % 9 == 0:
+        if number % 6 == 0:
             board = dice.choice(list(copy.boards)) if copy.boards else None
             full = {each["columnId"] for each in copy.cards.values()}
             empty = next((each for each in columns if each not in full), None)
@@ -147,6 +150,8 @@ def test_a_copy_follows_a_long_day_of_work(
                 ("POST", f"{url}/columns", body),
                 ("DELETE", f"{url}/columns/{empty}", {}),
                 ("DELETE", f"{url}/boards/{board}", {}),
+                ("PATCH", f"{url}/boards/reorder", {"ids": list(copy.boards)[::-1]}),
+                ("PATCH", f"{url}/columns/reorder", {"ids": [column]}),
             ]
         method, path, body = dice.choice(moves)
         client.request(method, path, body, status=None)
@@ -155,8 +160,8 @@ def test_a_copy_follows_a_long_day_of_work(
         assert agrees(copy), (number, method, path, body)
     assert seen >= {
         *("card.created", "card.updated", "card.moved", "card.deleted"),
-        *("column.created", "column.updated", "column.deleted"),
-        *("board.created", "board.updated", "board.deleted"),
+        *("column.created", "column.updated", "column.deleted", "column.reordered"),
+        *("board.created", "board.updated", "board.deleted", "board.reordered"),
     }
 
 
