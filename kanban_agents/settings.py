@@ -76,6 +76,7 @@ INSTALLED_APPS = [
     "apps.boards",
     "apps.cards",
     "apps.agents",
+    "apps.scripts",
     "apps.integrations",
     "apps.operations",
     "apps.realtime",

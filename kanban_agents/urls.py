@@ -18,6 +18,7 @@ _APPS = (
     "boards",
     "cards",
     "agents",
+    "scripts",
     "integrations",
 )
 

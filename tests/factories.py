@@ -18,6 +18,8 @@ from apps.host import git
 from apps.organizations.models import Organization, OrganizationMember
 from apps.projects import lifecycle
 from apps.projects.models import Project, ProjectMember
+from apps.scripts import services as scripts
+from apps.scripts.models import Script
 
 PASSWORD = "correct horse"
 
@@ -91,3 +93,7 @@ def make_request(session: AgentSession, **fields: Any) -> AgentRequest:
     return AgentRequest.objects.create(
         session=session, **{"kind": "permission", "options": options, **fields}
     )
+
+
+def make_script(project: Project, command: str = "true", *, name: str = "Test") -> Script:
+    return scripts.create_script(project.pk, name=name, command=command, by=project.owner_id)

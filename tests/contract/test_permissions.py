@@ -75,6 +75,7 @@ def ids(project: Project) -> dict[str, int]:
         "card_id": card.pk,
         "message_id": factories.make_message(session).pk,
         "request_id": factories.make_request(session).pk,
+        "script_id": factories.make_script(project).pk,
     }
 
 
