@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from apps.agents.models import AgentSession
 from apps.runs.models import LIVE, State
 
@@ -50,5 +52,11 @@ def sentence(session: AgentSession) -> str | None:
 def _waiting(session: AgentSession) -> str | None:
     reason = session.waiting_for or {}
     if reason.get("kind") == "limit":
-        return f"The provider's rate or usage limit is reached; it goes on by itself at {reason['until']}."
+        until = moment(datetime.fromisoformat(reason["until"]))
+        return f"The provider's rate or usage limit is reached; it goes on by itself on {until}."
     return _WAITING.get(str(reason.get("kind")))
+
+
+def moment(at: datetime) -> str:
+    """For a sentence: whoever needs it to the microsecond finds it in the fields."""
+    return f"{at:%Y-%m-%d at %H:%M:%S} UTC"

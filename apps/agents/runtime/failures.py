@@ -49,25 +49,33 @@ def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Fail
     if code == -32000 or status == 401 or code == 401 or "authentication" in text.lower():
         return Failed(
             "auth_failed",
-            f"The provider refused the credential: {text}. Check the API key of the card or the project.",
+            f"{_led('The provider refused the credential', text)} Give the credential an API key that works,"
+            " or choose another one for the card or the project; then send a message to go on.",
         )
     if kind == "rate_limit" or status == 429:
         return Failed(
             "rate_limited",
-            f"The provider's rate or usage limit is reached: {text}.",
+            _led("The provider's rate or usage limit is reached", text),
             retry_after=_seconds(details.get("retryAfter")),
         )
     if kind == "server_error" or (isinstance(status, int) and status >= 500):
         return Failed(
             "provider_error",
-            f"The provider answered with an error: {text}. Send a message to try again.",
+            f"{_led('The provider answered with an error', text)} Send a message to try again.",
         )
     # The last line alone: what stands above it is a traceback of somebody else's program.
     said = stderr.splitlines()[-1].strip()[:200] if stderr else ""
     last = f" ({said})" if said and said not in text and text not in said else ""
     return Failed(
-        "agent_error", f"{name} reported an error: {text}{last}. Send a message to try again."
+        "agent_error",
+        f"{_led(f'{name} reported an error', text, last)} Send a message to try again.",
     )
+
+
+def _led(lead: str, text: str, more: str = "") -> str:
+    """One sentence of it; what says of the provider already what happened needs no lead."""
+    text = text.strip().rstrip(".")
+    return f"{text}{more}." if text.startswith("The provider") else f"{lead}: {text}{more}."
 
 
 def _seconds(value: Any) -> float | None:
