@@ -7,21 +7,24 @@ process that is gone is started anew with a prompt that carries it.
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import Any
 
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import followups, requests, sessions, turns
+from apps.agents import followups, requests, sessions, turns, wording
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.presets import PresetProblem, preset
+from apps.agents.serializers import request_shape
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
 from apps.events import bus
 from apps.runs.models import LIVE
 
 GRANTING = ("allow_once", "allow_always")
+TOLD = 400
 DECLINE = {"optionId": "decline", "name": "Don't answer", "kind": "reject_once"}
 Kind = AgentRequest.Kind
 
@@ -48,7 +51,9 @@ def answer(card: Card, request_id: int, given: dict[str, Any], *, by: User) -> A
     if not won:
         if found.answered_by_id == by.pk and found.answer == outcome:
             return found
-        raise Conflict(_too_late(found), code="request_closed")
+        raise Conflict(
+            _too_late(found), code="request_closed", details={"request": request_shape(found)}
+        )
     turns.add_message(
         session, AgentMessage.Role.SYSTEM, "status", _said(found), turn_id=found.turn_id
     )
@@ -58,9 +63,9 @@ def answer(card: Card, request_id: int, given: dict[str, Any], *, by: User) -> A
 
 
 def _too_late(request: AgentRequest) -> str:
-    if request.state == AgentRequest.State.ANSWERED:
-        who = request.answered_by.display_name if request.answered_by else "Somebody"
-        return f"{who} has answered this already."
+    if request.state == AgentRequest.State.ANSWERED and request.answered_at is not None:
+        when = wording.moment(request.answered_at)
+        return f"This was answered already, on {when}: {shorten(_said(request), TOLD)}"
     if request.state == AgentRequest.State.WITHDRAWN:
         return "The agent went on without an answer; nothing waits for one any more."
     return "The work that asked this was stopped; nothing waits for an answer any more."
