@@ -14,6 +14,7 @@ _APPS = (
     "operations",
     "accounts",
     "credentials",
+    "organizations",
     "projects",
     "boards",
     "cards",

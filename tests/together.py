@@ -9,22 +9,25 @@ from typing import Any
 from django.db import connection
 
 
-def at_once(calls: list[Callable[[], Any]]) -> None:
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """What they return, in their order; what one of them raises fails the test."""
     problems: list[BaseException] = []
+    answers: list[Any] = [None] * len(calls)
     ready = threading.Barrier(len(calls))
 
-    def run(call: Callable[[], Any]) -> None:
+    def run(number: int, call: Callable[[], Any]) -> None:
         try:
             ready.wait()
-            call()
+            answers[number] = call()
         except BaseException as error:  # noqa: BLE001 - shown by the test
             problems.append(error)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=run, args=[call]) for call in calls]
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(calls)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert problems == []
+    return answers

@@ -24,9 +24,9 @@ from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
 from apps.common.kept import from_database
 from apps.common.serializers import checked
+from apps.credentials.assigning import require_assignable
 from apps.host.changes import Diff
 from apps.projects import conditional
-from apps.projects.credentials import require_assignable
 from apps.projects.hosting import told
 from apps.projects.models import Project
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
@@ -9,16 +8,13 @@ from rest_framework import serializers
 from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
+from apps.common.times import iso
 from apps.projects.memberships import Membership
 from apps.projects.models import PermissionMode, Project
 
 NAME_LIMIT = 200
 
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
-
-
-def iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def project_shape(project: Project) -> dict[str, Any]:

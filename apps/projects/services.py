@@ -7,6 +7,7 @@ from apps.common.errors import NotFound
 from apps.credentials.models import Credential
 from apps.events import bus
 from apps.organizations.models import Organization
+from apps.organizations.standings import standing
 from apps.projects import lifecycle, places
 from apps.projects.events import ProjectDeleted, ProjectUpdated
 from apps.projects.models import Project
@@ -17,21 +18,13 @@ def create_project(
 ) -> Project:
     """With its event stream and first board, in one transaction; the directory is looked at before."""
     place = places.inspect(path, user)
-    if organization_id is not None:
-        _require_organization(organization_id, user)
     return _insert(user, name=name, place=place, organization_id=organization_id)
-
-
-def _require_organization(organization_id: int, user: User) -> None:
-    organizations = Organization.objects.filter(pk=organization_id)
-    if not user.is_super_admin:
-        organizations = organizations.filter(memberships__user=user)
-    if not organizations.exists():
-        raise NotFound("There is no such organization that you are in.")
 
 
 @bus.atomically
 def _insert(user: User, *, name: str, place: places.Place, organization_id: int | None) -> Project:
+    if organization_id is not None:
+        _hold_organization(organization_id, user)
     project = Project.objects.create(
         name=name,
         path=str(place.path),
@@ -42,6 +35,13 @@ def _insert(user: User, *, name: str, place: places.Place, organization_id: int 
     bus.create_stream(project.pk)
     lifecycle.created(project)
     return project
+
+
+def _hold_organization(organization_id: int, user: User) -> None:
+    """It is there and the user is in it until the transaction ends."""
+    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id)
+    if organization.first() is None or standing(user, organization_id) is None:
+        raise NotFound("There is no such organization that you are in.")
 
 
 @bus.atomically

@@ -14,9 +14,9 @@ from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.serializers import checked
+from apps.credentials.assigning import require_assignable
 from apps.host import git
 from apps.projects import conditional, counts, services
-from apps.projects.credentials import require_assignable
 from apps.projects.hosting import told
 from apps.projects.memberships import Membership, membership, memberships
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here, require

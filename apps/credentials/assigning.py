@@ -11,3 +11,10 @@ def require_assignable(credential_id: int | None, user: User) -> None:
         return
     if not Credential.objects.visible_to(user).filter(pk=credential_id).exists():
         raise NotFound("There is no such credential that you may assign.")
+
+
+def hold_credential(credential_id: int) -> None:
+    """Nobody deletes it until the transaction ends."""
+    held = Credential.objects.select_for_update(no_key=True).filter(pk=credential_id)
+    if held.first() is None:
+        raise NotFound("Somebody has just deleted this credential.")
