@@ -79,7 +79,7 @@ class AgentKind:
         under_way = session.state in (State.STARTING, State.RUNNING)
         if under_way:
             session.state = State.INTERRUPTED
-            session.queued_at = timezone.now()
+            session.line_up()
             recovery.count_death(session, at)
         # Under the new fence the dead worker's sink, should it come back, changes none of them any more.
         recovery.close_calls(session)
@@ -139,7 +139,7 @@ class AgentKind:
             return
         if session.state in (State.STARTING, State.RUNNING):
             session.state = State.INTERRUPTED
-            session.queued_at = timezone.now()
+            session.line_up()
             session.save()
             sessions.changed(session)
 

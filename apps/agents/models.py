@@ -6,7 +6,7 @@ from django.db.models import Q
 
 from apps.cards.models import Card
 from apps.credentials.models import Credential
-from apps.runs.models import LIVE, Run
+from apps.runs.models import LIVE, Run, State
 
 
 class AgentSession(Run):
@@ -49,7 +49,7 @@ class AgentSession(Run):
         indexes = [
             models.Index(fields=["card", "-id"], name="session_of_card"),
             models.Index(
-                fields=["queue_rank", "queued_at", "id"],
+                fields=["queue_rank", "queue_number", "id"],
                 condition=Q(state__in=["queued", "interrupted"]),
                 name="session_queue",
             ),
@@ -68,6 +68,17 @@ class AgentSession(Run):
 
     def __str__(self) -> str:
         return f"session {self.pk} of card {self.card_id}"
+
+    def line_up(self) -> None:
+        """Take the last place of its rank in the queue; the session is not saved here.
+
+        Two that line up at the same moment may get one number: then the older session is first.
+        """
+        queue = AgentSession.objects.filter(
+            state__in=(State.QUEUED, State.INTERRUPTED), queue_rank=self.queue_rank
+        )
+        last = queue.order_by("-queue_number").values_list("queue_number", flat=True).first()
+        self.queue_number = 1 if last is None else last + 1
 
 
 class Turn(models.Model):

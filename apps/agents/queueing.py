@@ -108,7 +108,7 @@ def waiting(host_id: str) -> list[Queued]:
               AND (s.not_before IS NULL OR s.not_before <= %s
                    -- Put off for seconds, and the clock was set back meanwhile.
                    OR (s.queue_reason IN (%s, %s, %s) AND s.not_before > %s))
-            ORDER BY s.queue_rank, s.queued_at, s.id LIMIT {MOST_LOOKED_AT}""",
+            ORDER BY s.queue_rank, s.queue_number, s.id LIMIT {MOST_LOOKED_AT}""",
             [host_id, _stored(now), *put_off, _stored(now + recovery.DEATHS_WITHIN)],
         )
     ]

@@ -22,8 +22,8 @@ def queue_position(session: AgentSession) -> int | None:
         return None
     ahead = (
         Q(queue_rank__lt=session.queue_rank)
-        | Q(queue_rank=session.queue_rank, queued_at__lt=session.queued_at)
-        | Q(queue_rank=session.queue_rank, queued_at=session.queued_at, pk__lt=session.pk)
+        | Q(queue_rank=session.queue_rank, queue_number__lt=session.queue_number)
+        | Q(queue_rank=session.queue_rank, queue_number=session.queue_number, pk__lt=session.pk)
     )
     queued = AgentSession.objects.filter(state=State.QUEUED, cancel_requested=False)
     return queued.filter(ahead).count() + 1

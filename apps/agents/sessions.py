@@ -85,6 +85,7 @@ def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSes
         started_by_id=by,
     )
     equip(session, equipment)
+    session.line_up()
     insert(session)
     insert(Turn(session=session, kind=Turn.Kind.PROMPT, text=""))
     changed(session)
@@ -236,7 +237,7 @@ def queue_at_head(session: AgentSession) -> None:
     session.state = State.QUEUED
     stop_waiting(session)
     session.queue_rank = 0
-    session.queued_at = timezone.now()
+    session.line_up()
     session.save()
     changed(session)
     ring()
@@ -249,8 +250,8 @@ def requeue(session: AgentSession) -> None:
     session.cancel_requested = False
     session.ended_at = None
     session.error_code = session.error_message = None
-    session.queued_at = timezone.now()
     session.queue_rank = 1
+    session.line_up()
     session.advances = session.card.column.column_type == ColumnType.ACTIVE
     session.save()
     # Somebody has looked at what went wrong.

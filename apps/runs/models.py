@@ -55,9 +55,10 @@ class Run(models.Model):
     host_id = models.CharField(max_length=40, null=True)
     fence = models.PositiveIntegerField(default=0)
     cancel_requested = models.BooleanField(default=False)
-    queued_at = models.DateTimeField(auto_now_add=True)
-    # 0 stands before 1: an answer to a parked run goes on before what is new.
+    # 0 stands before 1: an answer to a parked run goes on before what is new. Among equals the lower number
+    # is first; it comes from the queue itself, since a clock may be set back.
     queue_rank = models.PositiveSmallIntegerField(default=1)
+    queue_number = models.PositiveBigIntegerField(default=0)
     queue_reason = models.CharField(max_length=30, null=True)
     not_before = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)

@@ -78,6 +78,23 @@ def test_a_clock_that_steps_kills_nobody_loses_nothing_and_signs_nobody_out(
         assert not board.notes("overlaps")
 
 
+def test_a_clock_that_is_set_back_changes_nothing_about_whose_turn_it_is(
+    ground: Ground, clock: Clock
+) -> None:
+    with ground.board(KANBAN_MAX_AGENTS="1", **clock.environment) as board:
+        project = board.make_project()
+        running = board.work(project, "[say one] [sleep 60]")
+        board.wait_said(running, "one")
+        cards = []
+        for back in (0, -2 * HOUR, -DAY):
+            clock.move(back)
+            cards.append(board.work(project, "[sleep 1] [say end]"))
+        assert [board.session(card)["queuePosition"] for card in cards] == [1, 2, 3]
+        board.api.post(f"{running.url}/agent/cancel")
+        board.wait_status(cards[0], "running")
+        assert [board.session(card)["queuePosition"] for card in cards[1:]] == [1, 2]
+
+
 def test_the_clock_is_really_moved(ground: Ground, clock: Clock) -> None:
     with ground.board(**clock.environment) as board:
         for step in (2 * HOUR, -DAY):
