@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 from apps.projects.models import PermissionMode, Project
@@ -42,6 +43,27 @@ class Column(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["board", "position"], name="column_order")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BoardTemplate(models.Model):
+    """Columns for new boards, everybody's. One that came with the product has a `key` and stays as it is."""
+
+    name = models.CharField(max_length=200)
+    columns = models.JSONField()
+    key = models.CharField(max_length=40, unique=True, null=True)
+    # Only the removal of a person looks for it.
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
         return self.name

@@ -5,9 +5,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from apps.boards.models import Board, Column, ColumnType
+from apps.boards.models import Board, BoardTemplate, Column, ColumnType
 from apps.common.fields import PublicIdField, TextField, WholeField
-from apps.common.ids import public_id
+from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.projects.models import PermissionMode
 
@@ -46,8 +46,21 @@ def column_shape(column: Column) -> dict[str, Any]:
     }
 
 
+def template_shape(template: BoardTemplate) -> dict[str, Any]:
+    return {
+        "id": public_id("template", template.pk),
+        "name": template.name,
+        "columns": template.columns,
+        "builtIn": template.key is not None,
+        "createdBy": optional_id("user", template.created_by_id),
+        "createdAt": _iso(template.created_at),
+        "updatedAt": _iso(template.updated_at),
+    }
+
+
 # More than anybody's project has; what is listed is looked up one by one.
 MOST_LISTED = 1_000
+MOST_PLANNED = 50
 
 
 class ReorderBoardsInput(Serializer):
@@ -71,14 +84,18 @@ class UpdateBoardInput(Serializer):
     name = TextField(max_length=NAME_LIMIT, required=False)
 
 
-class _ColumnSettings(Serializer):
-    prompt = TextField(
+def _prompt_field() -> TextField:
+    return TextField(
         max_length=PROMPT_LIMIT,
         required=False,
         allow_null=True,
         allow_blank=True,
         trim_whitespace=False,
     )
+
+
+class _ColumnSettings(Serializer):
+    prompt = _prompt_field()
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
     permission_mode = serializers.ChoiceField(
         PermissionMode.choices, required=False, allow_null=True
@@ -93,3 +110,40 @@ class CreateColumnInput(_ColumnSettings):
 
 class UpdateColumnInput(_ColumnSettings):
     name = TextField(max_length=NAME_LIMIT, required=False)
+
+
+class ColumnPlanInput(Serializer):
+    name = TextField(max_length=NAME_LIMIT)
+    column_type = serializers.ChoiceField(ColumnType.choices)
+    prompt = _prompt_field()
+
+
+class _ColumnPlans(serializers.ListField):
+    """As templates store them: with the names on the wire, and a prompt only where there is one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            child=ColumnPlanInput(), allow_empty=False, max_length=MOST_PLANNED, **kwargs
+        )
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        return [
+            {
+                "name": each["name"],
+                "columnType": each["column_type"],
+                **({"prompt": each["prompt"]} if each.get("prompt") else {}),
+            }
+            for each in super().to_internal_value(data)
+        ]
+
+
+class CreateTemplateInput(Serializer):
+    name = TextField(max_length=NAME_LIMIT)
+    columns = _ColumnPlans()
+
+
+class UpdateTemplateInput(Serializer):
+    """`columns` replaces them all; boards that are there don't change."""
+
+    name = TextField(max_length=NAME_LIMIT, required=False)
+    columns = _ColumnPlans(required=False)

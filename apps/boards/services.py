@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import F
@@ -15,38 +16,42 @@ from apps.boards.events import (
     ColumnDeleted,
     ColumnUpdated,
 )
-from apps.boards.models import Board, Column, ColumnType
-from apps.boards.templates import DEFAULT, MAIN_BOARD
+from apps.boards.models import Board, BoardTemplate, Column, ColumnType
+from apps.boards.templates import DEFAULT, MAIN_BOARD, ColumnPlan
 from apps.common.errors import Conflict, Invalid, NotFound
 from apps.events import bus
 from apps.projects.models import Project
 
 
-def _lay_out(project_id: int, name: str) -> tuple[Board, list[Column]]:
+def _lay_out(project_id: int, name: str, plans: Sequence[ColumnPlan]) -> tuple[Board, list[Column]]:
     position = Board.objects.filter(project_id=project_id).count()
     board = Board.objects.create(project_id=project_id, name=name, position=position)
     columns = [
         Column.objects.create(
             project_id=project_id,
             board=board,
-            name=column_name,
-            column_type=column_type,
+            name=plan["name"],
+            column_type=plan["columnType"],
             position=place,
+            prompt=plan.get("prompt"),
         )
-        for place, (column_name, column_type) in enumerate(DEFAULT)
+        for place, plan in enumerate(plans)
     ]
     return board, columns
 
 
 def make_first_board(project: Project) -> Board:
     """For a project that is just being made: nobody can be listening, so it takes no events."""
-    return _lay_out(project.pk, MAIN_BOARD)[0]
+    return _lay_out(project.pk, MAIN_BOARD, DEFAULT)[0]
 
 
 @bus.atomically
-def create_board(project_id: int, *, name: str, by: int) -> Board:
+def create_board(
+    project_id: int, *, name: str, by: int, template: BoardTemplate | None = None
+) -> Board:
+    """With the columns of the template, else those that every project begins with."""
     bus.lock(project_id)
-    board, columns = _lay_out(project_id, name)
+    board, columns = _lay_out(project_id, name, DEFAULT if template is None else template.columns)
     bus.publish(BoardCreated(project_id=project_id, board=board), by=by)
     for column in columns:
         bus.publish(ColumnCreated(project_id=project_id, column=column), by=by)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.boards.template_views import TemplatesView, TemplateView
 from apps.boards.views import BoardViewSet, ColumnViewSet
 
 BOARDS = "projects/<project:project_id>/boards"
@@ -20,4 +21,6 @@ urlpatterns = [
         f"{COLUMNS}/<column:column_id>",
         ColumnViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
+    path("board-templates", TemplatesView.as_view()),
+    path("board-templates/<template:template_id>", TemplateView.as_view()),
 ]

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.boards import ordering, services
-from apps.boards.models import Board, Column
+from apps.boards.models import Board, BoardTemplate, Column
 from apps.boards.serializers import (
     CreateBoardInput,
     CreateColumnInput,
@@ -53,9 +53,14 @@ class BoardViewSet(ProjectScopedViewSet):
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         body = checked(CreateBoardInput, request.data)
+        template = None
         if body.get("template_id") is not None:
-            raise NotFound("There is no such board template.")
-        board = services.create_board(self.project.pk, name=body["name"], by=self.user.pk)
+            template = fetch(BoardTemplate, body["template_id"])
+            if template is None:
+                raise NotFound("There is no such board template.")
+        board = services.create_board(
+            self.project.pk, name=body["name"], template=template, by=self.user.pk
+        )
         return Response(board_shape(board), status=201)
 
     def partial_update(self, request: Request, **kwargs: Any) -> Response:
