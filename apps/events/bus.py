@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
@@ -23,6 +21,7 @@ from django.db import OperationalError, connection, transaction
 from apps.common.envelope import dumps
 from apps.events import commits, telling
 from apps.events.models import EventStream
+from apps.events.writing import turn
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +58,6 @@ _RETRIED = ("40P01", "40001")  # deadlock_detected, serialization_failure
 _TRIES = 3
 
 
-# SQLite lets one write at a time, and who finds it taken sleeps for longer and longer: 1, 2, 5, 10 … 25 ms.
-# The threads of one process take turns instead, each as soon as the one before is done.
-_writing = threading.RLock()
-
-
-def _turn() -> AbstractContextManager[object]:
-    return _writing if connection.vendor == "sqlite" else nullcontext()
-
-
 def atomically(function: Callable[P, R]) -> Callable[P, R]:
     """Run the whole service in one transaction, and again (three times in all) after a deadlock.
 
@@ -82,7 +72,7 @@ def atomically(function: Callable[P, R]) -> Callable[P, R]:
         for attempt in range(1, _TRIES + 1):
             number = None
             try:
-                with _turn(), transaction.atomic():
+                with turn(), transaction.atomic():
                     result = function(*args, **kwargs)
                     number = commits.number()
                 return result

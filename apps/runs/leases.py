@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
+from apps.events.writing import turn
 from apps.host.disk import Lock, try_flock
 from apps.runs.models import Worker
 
@@ -50,9 +51,9 @@ def register(data_dir: Path, host_id: str, pid: int) -> Lease:
 
 def beat(worker_id: str) -> bool:
     """Raise the worker's beat; False when its row is gone."""
-    return (
-        Worker.objects.filter(pk=worker_id).update(beat=F("beat") + 1, beat_at=timezone.now()) == 1
-    )
+    with turn():
+        row = Worker.objects.filter(pk=worker_id)
+        return row.update(beat=F("beat") + 1, beat_at=timezone.now()) == 1
 
 
 def sign_off(worker_id: str, data_dir: Path) -> None:

@@ -27,6 +27,7 @@ from typing import Protocol
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from apps.events import telling
+from apps.events.writing import turn
 from apps.runs import storing
 from apps.runs.outages import is_outage
 
@@ -282,7 +283,7 @@ class Sink:
     def _transact(self, batch: Iterable[Feed]) -> list[storing.Stored]:
         kinds = _by_kind(batch)
         told: list[storing.Stored] = []
-        with transaction.atomic(), connection.cursor() as cursor:
+        with turn(), transaction.atomic(), connection.cursor() as cursor:
             for feeds in kinds:
                 for feed in feeds:
                     feed.learned = {}
@@ -317,7 +318,7 @@ class Sink:
         them sees how it ended.
         """
         try:
-            with transaction.atomic(), connection.cursor() as cursor:
+            with turn(), transaction.atomic(), connection.cursor() as cursor:
                 for kind in _by_kind(batch):
                     storing.lock(cursor, kind[0].table, [feed.run_id for feed in kind])
                 for feed in batch:

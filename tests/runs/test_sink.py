@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -21,11 +22,10 @@ from apps.agents.runtime.lines import AgentLines
 from apps.agents.serializers import message_frame
 from apps.boards.models import Board, Column
 from apps.cards.models import Card
-from apps.events import telling
+from apps.events import bus, telling
 from apps.projects.models import Project
-from apps.runs import sink as sink_module
 from apps.runs import storing
-from apps.runs.sink import MOST_LINES, Feed, Line, Sink
+from apps.runs.sink import MOST_LINES, Feed, Line, Sink, _wake
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -228,7 +228,7 @@ async def test_the_loop_goes_on_while_newer_lines_wait_for_the_database(
     await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
     say(feed, "third")
     # As if the first batch's news came only now.
-    sink_module._wake([feed])
+    _wake([feed])
     flushing = asyncio.ensure_future(feed.flushed())
     # A loop that stands still would never get here.
     threading.Timer(3, database.set).start()
@@ -327,11 +327,48 @@ async def test_what_is_told_of_a_line_is_what_is_read_of_its_row(
     ]
 
 
+async def test_lines_are_stored_between_the_services_that_keep_the_database_busy(
+    sink: Sink, session: AgentSession
+) -> None:
+    over, done = threading.Event(), list[int]()
+
+    @bus.atomically
+    def service() -> None:
+        Project.objects.filter(pk=session.project_id).update(name=str(len(done)))
+        time.sleep(0.005)
+
+    def serve() -> None:
+        try:
+            while not over.is_set():
+                service()
+                done.append(1)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=serve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    feed = feed_of(sink, session)
+    passed = []
+    try:
+        for number in range(9):
+            before = len(done)
+            say(feed, str(number))
+            await asyncio.wait_for(feed.flushed(), 30)
+            passed.append(len(done) - before)
+    finally:
+        over.set()
+        for thread in threads:
+            await asyncio.get_running_loop().run_in_executor(None, thread.join)
+    # Three or so for each: those that stood in line before it.
+    assert sum(passed) <= 120, passed
+
+
 async def test_an_error_of_our_own_ends_the_worker_instead_of_the_thread(
     session: AgentSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes: list[int] = []
-    monkeypatch.setattr(sink_module.os, "_exit", codes.append)
+    monkeypatch.setattr(os, "_exit", codes.append)
     sink = Sink()
     sink.start(asyncio.get_running_loop())
 
