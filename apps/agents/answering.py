@@ -13,7 +13,7 @@ from typing import Any
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import followups, requests, sessions, turns, wording
+from apps.agents import entries, followups, requests, sessions, wording
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.presets import PresetProblem, preset
@@ -54,9 +54,7 @@ def answer(card: Card, request_id: int, given: dict[str, Any], *, by: User) -> A
         raise Conflict(
             _too_late(found), code="request_closed", details={"request": request_shape(found)}
         )
-    turns.add_message(
-        session, AgentMessage.Role.SYSTEM, "status", _said(found), turn_id=found.turn_id
-    )
+    entries.add(session, AgentMessage.Role.SYSTEM, "status", _said(found), turn_id=found.turn_id)
     _go_on(session, found)
     bus.publish(RequestChanged(project_id=session.project_id, request=found), by=by.pk)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from apps.agents import limited, recovery, requests, sessions, turns
+from apps.agents import entries, limited, recovery, requests, sessions, turns
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
@@ -192,7 +192,7 @@ def failed(session: AgentSession, code: str, message: str) -> None:
     turns.open_turns(session).filter(state=Turn.State.SENT).update(
         state=Turn.State.ENDED, stop_reason="error", ended_at=timezone.now()
     )
-    turns.add_message(session, AgentMessage.Role.SYSTEM, "error", message)
+    entries.add(session, AgentMessage.Role.SYSTEM, "error", message)
     sessions.changed(session, noted=True)
 
 

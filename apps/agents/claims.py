@@ -10,7 +10,17 @@ from datetime import datetime
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.agents import attempts, gate, limited, queueing, recovery, requests, sessions, turns
+from apps.agents import (
+    attempts,
+    entries,
+    gate,
+    limited,
+    queueing,
+    recovery,
+    requests,
+    sessions,
+    turns,
+)
 from apps.agents.models import AgentMessage, AgentSession
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
@@ -146,7 +156,7 @@ class AgentKind:
     @bus.atomically
     def say(self, claim: Claim, text: str) -> None:
         with contextlib.suppress(turns.NotOurs):
-            turns.add_message(turns.owned(claim), AgentMessage.Role.SYSTEM, "status", text)
+            entries.add(turns.owned(claim), AgentMessage.Role.SYSTEM, "status", text)
 
     def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
         # The protocol library costs 0.3 s and 30 MB: only workers that run an agent pay for it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from django.db import connection
 from django.utils import timezone
 
-from apps.agents import turns
+from apps.agents import entries
 from apps.agents.models import AgentMessage, AgentSession
 
 Queue = AgentMessage.Queue
@@ -66,7 +66,7 @@ def make_next(message: AgentMessage) -> None:
 
 def queued_as(message: AgentMessage, queue: str | None) -> None:
     """Change its place in the queue and tell whoever watches the session."""
-    _index, message.rev = turns.number(message.session_id, indexes=0, revs=1)
+    _index, message.rev = entries.number(message.session_id, indexes=0, revs=1)
     message.queue = queue
     message.save(update_fields=["queue", "rev", "session"])
-    turns.tell_after_commit(message)
+    entries.tell_after_commit(message)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import connection
 from django.utils import timezone
 
-from apps.agents import requests, sessions, turns
+from apps.agents import entries, requests, sessions
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.agents.serializers import iso
 from apps.events import bus
@@ -45,7 +45,7 @@ def wait(session: AgentSession, turn: Turn, message: str, retry_after: float | N
     session.waiting_for = {"kind": "limit", "until": iso(session.not_before)}
     session.waiting_since = now
     session.save()
-    turns.add_message(
+    entries.add(
         session,
         AgentMessage.Role.SYSTEM,
         "status",

@@ -18,20 +18,24 @@ def created(event: CardCreated) -> None:
 @listen(CardMoved)
 def moved(event: CardMoved) -> None:
     if event.starts:
-        sessions.card_entered_active(event.card, by=event.by)
+        sessions.card_entered_active(event.card, by=event.by, did=_moved(event.card))
     elif event.stops:
-        sessions.stop(event.card.pk)
+        sessions.stop(event.card.pk, by=event.by, did=_moved(event.card))
+
+
+def _moved(card: Card) -> str:
+    return f"moved the card to “{card.column.name}”, which ends this work."
 
 
 @starting.on_start
 def start(card: Card, by: int | None) -> None:
     """A deferred card that stands in an active column was activated, or its last blocker was completed."""
-    sessions.card_entered_active(card, by=by)
+    sessions.card_entered_active(card, by=by, did="started the card anew, which ends this work.")
 
 
 @starting.on_stop
-def stop(card: Card) -> None:
-    sessions.stop(card.pk)
+def stop(card: Card, by: int | None) -> None:
+    sessions.stop(card.pk, by=by, did="completed the card, which ends this work.")
 
 
 @deleting.on_delete

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from apps.agents import followups, requests, sessions
-from apps.agents.models import AgentMessage, AgentRequest, AgentSession
+from apps.agents import entries, followups, requests, sessions, turns
+from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.cards.models import Card
 from apps.common.errors import Conflict, NotFound
 from apps.events import bus
@@ -46,7 +46,7 @@ def post(card: Card, content: str, *, by: int | None) -> AgentMessage:
 
 
 @bus.atomically
-def send_now(card: Card, message_id: int) -> AgentMessage:
+def send_now(card: Card, message_id: int, *, by: int | None) -> AgentMessage:
     """Make a queued message the next turn, and end the one that runs. Repeatable.
 
     Whatever becomes of the running turn, a crash included, this message is what the agent gets next.
@@ -65,6 +65,8 @@ def send_now(card: Card, message_id: int) -> AgentMessage:
             "The agent is being stopped; send the message once it has ended.", code="agent_stopping"
         )
     followups.make_next(message)
+    if turns.open_turns(session).filter(state=Turn.State.SENT).exists():
+        entries.add_done(session, by, "had a message sent at once, which ends the turn under way.")
     if session.state in FINAL:
         sessions.requeue(session)
     elif session.state == State.WAITING:

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
-from apps.agents import sessions, turns
+from apps.agents import entries, sessions, turns
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.common.envelope import dumps
 from apps.events import bus
@@ -73,9 +73,9 @@ def close_calls(session: AgentSession) -> None:
                 "Interrupted: the worker died meanwhile; how far this came is not known."
             )
         row.tool_call = dumps(call).decode()
-        _, row.rev = turns.number(session.pk, indexes=0, revs=1)
+        _, row.rev = entries.number(session.pk, indexes=0, revs=1)
         row.save(update_fields=["tool_call", "rev"])
-        turns.tell_after_commit(row)
+        entries.tell_after_commit(row)
 
 
 def died_before(host_id: str, at: datetime) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from apps.agents import entries
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.common.ids import public_id
@@ -21,6 +22,10 @@ from apps.events import bus
 Kind = AgentRequest.Kind
 PLAN_REMEMBERED = 20_000
 SHOWN = 2_000
+_UNANSWERED = {
+    AgentRequest.State.CANCELLED: "the work that asked it was ended.",
+    AgentRequest.State.WITHDRAWN: "the agent waits for it no longer.",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ def close_open(session: AgentSession, state: AgentRequest.State) -> None:
         request.session = session
         request.state = state
         request.save(update_fields=["state"])
+        entries.add(
+            session,
+            AgentMessage.Role.SYSTEM,
+            "status",
+            f"“{request.title}” was not answered: {_UNANSWERED[state]}",
+            turn_id=request.turn_id,
+        )
         bus.publish(RequestChanged(project_id=session.project_id, request=request))
 
 

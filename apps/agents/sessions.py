@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from apps.agents import followups, gate, requests, turns
+from apps.agents import entries, followups, gate, requests, turns
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
@@ -101,7 +101,7 @@ def equip(session: AgentSession, equipment: gate.Equipment) -> None:
     session.permission_mode = equipment.permission_mode
 
 
-def card_entered_active(card: Card, *, by: int | None) -> None:
+def card_entered_active(card: Card, *, by: int | None, did: str) -> None:
     """The move wins (K7): a queued session takes the new column, a running one makes place for a new one.
 
     What is queued goes with the card, also what an ended session held; only where nothing new starts, the
@@ -117,7 +117,7 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
             session.save()
             changed(session)
             return
-        _end(session)
+        _end(session, by=by, did=did)
     new = start_or_defer(card, by=by)
     if new is not None:
         for message in followups.of_card(card.pk):
@@ -127,11 +127,14 @@ def card_entered_active(card: Card, *, by: int | None) -> None:
         followups.drop_of_card(card.pk)
 
 
-def stop(card_id: int) -> None:
-    """No agent works on the card any more, and nothing that waits is sent, be it held by an ended session."""
+def stop(card_id: int, *, by: int | None, did: str) -> None:
+    """No agent works on the card any more, and nothing that waits is sent, be it held by an ended session.
+
+    `did`: what the transcript says that somebody did.
+    """
     session = _live(card_id)
     if session is not None:
-        _end(session)
+        _end(session, by=by, did=did)
     followups.drop_of_card(card_id)
 
 
@@ -160,8 +163,9 @@ def _live(card_id: int) -> AgentSession | None:
     )
 
 
-def _end(session: AgentSession) -> None:
+def _end(session: AgentSession, *, by: int | None, did: str) -> None:
     """Cancel: at once where no worker owns the session, else by asking its worker."""
+    entries.add_done(session, by, did)
     if session.worker_id is None:
         session.fence += 1
         ended_as_cancelled(session)
@@ -209,10 +213,10 @@ def disown(card_ids: list[int]) -> None:
 
 
 @bus.atomically
-def cancel(card: Card) -> None:
+def cancel(card: Card, *, by: int | None) -> None:
     """Stop the card's agent. Answers at once; the processes are gone within 2 s. Repeatable."""
     bus.lock(card.project_id)
-    stop(card.pk)
+    stop(card.pk, by=by, did="stopped the agent.")
 
 
 def wait_for_message(session: AgentSession) -> None:

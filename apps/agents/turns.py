@@ -7,17 +7,14 @@ After a crash its work is taken up with a text that says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from django.db import connection, transaction
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from apps.agents import requests
+from apps.agents import entries, requests
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
-from apps.agents.serializers import message_frame
 from apps.cards.models import Card
-from apps.events import bus, telling
+from apps.events import bus
 from apps.runs.kinds import Claim
 
 REMEMBERED = 2_000
@@ -66,46 +63,6 @@ def still_owned(claim: Claim) -> bool:
     return row
 
 
-def number(session_id: int, *, indexes: int, revs: int) -> tuple[int, int]:
-    """Take that many numbers; returns the first index and the first rev. In the insert's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE agents_agentsession SET next_index = next_index + %s, next_rev = next_rev + %s"
-            " WHERE id = %s RETURNING next_index, next_rev",
-            [indexes, revs, session_id],
-        )
-        next_index, next_rev = cursor.fetchone()
-    return next_index - indexes, next_rev - revs
-
-
-def tell_after_commit(message: AgentMessage) -> None:
-    frame = message_frame(message)
-
-    def tell() -> None:
-        telling.tell_session(message.session_id, f"m:{message.rev}:{message.rev}", frame)
-
-    transaction.on_commit(tell, robust=True)
-
-
-def add_message(
-    session: AgentSession, role: str, kind: str, content: str, **fields: Any
-) -> AgentMessage:
-    """A numbered message written by the server itself, told to watchers after the commit."""
-    index, rev = number(session.pk, indexes=1, revs=1)
-    message = AgentMessage.objects.create(
-        session=session,
-        index=index,
-        rev=rev,
-        role=role,
-        type=kind,
-        content=content,
-        created_at=timezone.now(),
-        **fields,
-    )
-    tell_after_commit(message)
-    return message
-
-
 @bus.atomically
 def begin(claim: Claim) -> Prompt | None:
     """Commit that the next prompt is about to leave, and give its text; None when nothing waits.
@@ -121,7 +78,7 @@ def begin(claim: Claim) -> Prompt | None:
     if turn.kind == Turn.Kind.PROMPT and not turn.text:
         turn.text = first_prompt(session.card)
     if turn.message is None:
-        turn.message = add_message(
+        turn.message = entries.add(
             session, AgentMessage.Role.USER, "text", turn.text, turn_id=turn.pk
         )
     elif turn.message.queue is not None:
@@ -191,7 +148,7 @@ def _resumed(session: AgentSession, turn: Turn) -> Prompt:
             "The work was interrupted; the agent was asked to look at what is done and to finish."
         )
         text = resume_text(turn.text)
-    add_message(session, AgentMessage.Role.SYSTEM, "status", said, turn_id=turn.pk)
+    entries.add(session, AgentMessage.Role.SYSTEM, "status", said, turn_id=turn.pk)
     return Prompt(turn.pk, text, resumed=True)
 
 
@@ -222,11 +179,11 @@ def _take_from_queue(session: AgentSession, turn: Turn, message: AgentMessage) -
     """Its prompt leaves: the message gets its place in the transcript."""
     if session.agent_session_id is None or not _was_told(session):
         turn.text = f"{first_prompt(session.card)}\n\n---\n\n{message.content}"
-    message.index, message.rev = number(session.pk, indexes=1, revs=1)
+    message.index, message.rev = entries.number(session.pk, indexes=1, revs=1)
     message.queue = None
     message.turn_id = turn.pk
     message.save(update_fields=["index", "rev", "queue", "turn_id"])
-    tell_after_commit(message)
+    entries.tell_after_commit(message)
 
 
 def _was_told(session: AgentSession) -> bool:

@@ -64,7 +64,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response({**shape, "queuePosition": selectors.queue_position(session)})
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
-        sessions.cancel(self.card())
+        sessions.cancel(self.card(), by=request.user.pk)
         return Response(status=204)
 
     def sessions(self, request: Request, **kwargs: Any) -> Response:
@@ -76,7 +76,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response(message_shape(message), status=201)
 
     def send_now(self, request: Request, **kwargs: Any) -> Response:
-        message = messages.send_now(self.card(), kwargs["message_id"])
+        message = messages.send_now(self.card(), kwargs["message_id"], by=request.user.pk)
         return Response(message_shape(message))
 
     def drop(self, request: Request, **kwargs: Any) -> Response:

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from apps.agents import attempts, requests, sessions, turns
+from apps.agents import attempts, entries, requests, sessions, turns
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.events import bus
@@ -70,7 +70,7 @@ def ask(claim: Claim, turn_id: int | None, asked: requests.Asked) -> Opened | No
         body=asked.body,
         options=asked.options,
     )
-    turns.add_message(session, AgentMessage.Role.SYSTEM, "request", asked.title, turn_id=turn_id)
+    entries.add(session, AgentMessage.Role.SYSTEM, "request", asked.title, turn_id=turn_id)
     if session.state != State.WAITING:
         session.state = State.WAITING
         session.waiting_for = requests.waiting_for(request)

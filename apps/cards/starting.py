@@ -10,7 +10,7 @@ from collections.abc import Callable
 from apps.cards.models import Card
 
 Starter = Callable[[Card, int | None], None]
-Stopper = Callable[[Card], None]
+Stopper = Callable[[Card, int | None], None]
 
 _starters: list[Starter] = []
 _stoppers: list[Stopper] = []
@@ -26,7 +26,7 @@ def on_start(listener: Starter) -> Starter:
 
 
 def on_stop(listener: Stopper) -> Stopper:
-    """Call `listener(card)` when the card's agent has to stop where the card stands."""
+    """Call `listener(card, by)` when the card is completed where it stands, and its agent has to stop."""
     _stoppers.append(listener)
     return listener
 
@@ -36,6 +36,6 @@ def start(card: Card, *, by: int | None) -> None:
         listener(card, by)
 
 
-def stop(card: Card) -> None:
+def stop(card: Card, *, by: int | None) -> None:
     for listener in _stoppers:
-        listener(card)
+        listener(card, by)

@@ -122,7 +122,7 @@ def test_a_task_that_was_cancelled_before_it_was_sent_comes_with_the_next_messag
     card: Card, doing: Column, bob: User
 ) -> None:
     cards.move_card(card, to=doing, by=None)
-    sessions.cancel(card)
+    sessions.cancel(card, by=bob.pk)
     messages.post(card, "only look", by=bob.pk)
     prompt = begin(claim())
     assert prompt.text.startswith("# Dig")
@@ -136,7 +136,7 @@ def test_a_session_that_waited_for_a_limit_waits_no_more_once_it_was_cancelled(
     end(found, begin(found), stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
     KIND.release(found)
     assert session().waiting_for["kind"] == "limit"
-    sessions.cancel(card)
+    sessions.cancel(card, by=bob.pk)
     messages.post(card, "go on", by=bob.pk)
     assert session().not_before is None
     assert begin(claim()).text == "go on"
@@ -148,7 +148,7 @@ def test_a_message_sent_now_does_not_wait_for_the_limit(
     found = start(card, doing)
     end(found, begin(found), stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
     message = messages.post(card, "now", by=bob.pk)
-    messages.send_now(card, message.pk)
+    messages.send_now(card, message.pk, by=bob.pk)
     KIND.release(found)
     assert session().state == State.INTERRUPTED
     assert begin(claim()).text == "now"
@@ -256,7 +256,7 @@ def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
 ) -> None:
     cards.move_card(card, to=doing, by=None)
     message = messages.post(card, "first", by=bob.pk)
-    messages.send_now(card, message.pk)
+    messages.send_now(card, message.pk, by=bob.pk)
     found = claim()
     prompt = begin(found)
     assert prompt.text == "first"

@@ -121,14 +121,14 @@ def complete_card(card: Card, *, by: int | None) -> Card:
     card = fresh(card)
     if card.column.column_type in COMPLETE:
         # A message may have taken its agent up again.
-        starting.stop(card)
+        starting.stop(card, by=by)
         return card
     done = first_column(card.column.board_id, ColumnType.DONE)
     if done is not None:
         return move_card(card, to=done, by=by)
     if card.completed_at is not None:
         return card
-    starting.stop(card)
+    starting.stop(card, by=by)
     changes = {"completed_at": timezone.now(), "updated_at": timezone.now()}
     write(card, {**changes, **NOT_DEFERRED}, noted_by=by)
     bus.publish(CardUpdated(project_id=card.project_id, card_id=card.pk), by=by)
