@@ -31,6 +31,7 @@ from typing import IO
 from apps.host.environment import search_path
 from apps.host.errors import GitFailed
 from apps.host.parent_death import Tied, tied
+from apps.host.privacy import peoples_umask
 
 TIMEOUT_S = 60.0
 _CONFIG_LIMIT = 1 << 20
@@ -226,6 +227,7 @@ class Call:
                 stderr=subprocess.PIPE,
                 # So that what git starts (ssh, remote helpers) can be ended with it.
                 start_new_session=True,
+                umask=peoples_umask(),
                 preexec_fn=child.preexec_fn,
             )
         except FileNotFoundError as problem:

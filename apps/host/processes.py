@@ -22,6 +22,7 @@ from typing import IO
 
 from apps.host.errors import SpawnFailed
 from apps.host.parent_death import no_signal_blocked, tied
+from apps.host.privacy import with_peoples_umask
 
 INSTALL_DIR = Path(__file__).resolve().parents[2]
 SWEEP_LIMIT_S = 10.0
@@ -133,7 +134,7 @@ async def spawn(
                 stderr=stderr,
                 limit=limit,
                 start_new_session=True,
-                preexec_fn=child.preexec_fn,
+                **with_peoples_umask(asyncio.get_running_loop(), child.preexec_fn),
             )
     except FileNotFoundError as problem:
         raise SpawnFailed(

@@ -92,7 +92,9 @@ def fork(body: Callable[[], int | None], *, close: Iterable[int] = ()) -> int:
         os._exit(code)
 
 
-def command(argv: Sequence[str], *, keep: Sequence[int] = (), cwd: Path | None = None) -> int:
+def command(
+    argv: Sequence[str], *, keep: Sequence[int] = (), cwd: Path | None = None, umask: int = -1
+) -> int:
     """Run `argv` in its own session with the descriptors `keep` open; answers with its process id."""
     process = subprocess.Popen(
         list(argv),
@@ -101,6 +103,7 @@ def command(argv: Sequence[str], *, keep: Sequence[int] = (), cwd: Path | None =
         pass_fds=tuple(keep),
         start_new_session=True,
         cwd=cwd,
+        umask=umask,
     )
     # The supervisor reaps it by its id; Popen's destructor would warn about a child it has not seen end.
     process.returncode = 0

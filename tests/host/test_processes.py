@@ -10,11 +10,12 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
 
-from apps.host import processes
+from apps.host import privacy, processes
 from apps.host.errors import SpawnFailed
 from apps.host.processes import ProcessRef, alive, kill_group, spawn, sweep, sweep_run, terminate
 
@@ -168,6 +169,23 @@ def test_the_end_is_seen_on_the_servers_own_loop_though_a_pipe_stays_open(
             assert runner.run(main()) == 3
             assert sweep(f"{host}:") == []
             runner.run(asyncio.sleep(0.05))
+
+
+@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop])
+def test_a_child_writes_with_the_umask_that_the_server_was_started_with(
+    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch, factory: Any
+) -> None:
+    async def main() -> None:
+        process = await spawn(
+            ["sh", "-c", "umask >said"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1"
+        )
+        assert await asyncio.wait_for(process.wait(), 5) == 0
+
+    monkeypatch.setattr(privacy, "_given", 0o017)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+        runner.run(asyncio.sleep(0.05))
+    assert int((tmp_path / "said").read_text(), 8) == 0o017
 
 
 @pytest.mark.parametrize("kind", ["marked", "bare"])

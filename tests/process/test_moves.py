@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -165,3 +166,14 @@ def test_an_agent_gets_its_own_home_and_none_of_the_servers_secrets(
     assert given["BOARD_RUN"].endswith(f":{board.session(card)['sessionId']}.1")
     assert given["GIT_AUTHOR_EMAIL"] == "alice@example.com"
     assert not [name for name in given if name.startswith(("KANBAN_", "DJANGO_", "PYTHON"))]
+
+
+def test_agents_and_git_write_with_the_umask_that_the_server_was_started_with(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[tool append done.txt once]")
+    board.finish(card)
+    os.umask(umask := os.umask(0))
+    for name in ("done.txt", "README.md"):
+        assert (board.worktree(card) / name).stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (board.data / "host_id").stat().st_mode & 0o077 == 0

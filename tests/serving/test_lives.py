@@ -27,6 +27,29 @@ def test_one_command_starts_everything_and_says_where(server: Server) -> None:
     assert "Traceback" not in server.log()
 
 
+def test_what_the_server_writes_is_its_own_users_alone(server: Server) -> None:
+    server.data.mkdir(mode=0o755)
+    server.data.chmod(0o755)
+    database, patches = server.data / "kanban.sqlite3", server.data / "patches"
+    database.touch()
+    database.chmod(0o644)
+    patches.mkdir()
+    patches.chmod(0o755)
+    server.start()
+    until(lambda: "is ready" in server.log(), what="the ready line")
+    modes = {path.name: path.lstat().st_mode & 0o077 for path in server.data.iterdir()}
+    assert {"kanban.sqlite3", "kanban.sqlite3-wal", "patches", "host_id"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode} == {}
+    server.stop()
+    # Fresh interpreters, as on macOS, write under the same rule.
+    (server.data / "host_id").unlink()
+    server.arguments = ("--spawn", "fresh")
+    server.start()
+    until(lambda: server.log().count("is ready") == 2, what="the second ready line")
+    modes = {path.name: path.lstat().st_mode & 0o077 for path in server.data.iterdir()}
+    assert {name: oct(mode) for name, mode in modes.items() if mode} == {}
+
+
 def test_sigterm_stops_all_in_order_within_ten_seconds(server: Server) -> None:
     server.start()
     assert server.terminate() < 10

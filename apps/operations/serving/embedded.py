@@ -17,6 +17,7 @@ from setproctitle import setproctitle
 
 from apps.host import guard, redis_server, spawn
 from apps.host.disk import host_id
+from apps.host.privacy import peoples_umask
 from apps.host.supervisor import Child, Supervisor
 from apps.operations import preflight
 from apps.operations.serving import announce, database, roles, worker
@@ -58,7 +59,8 @@ class _Server:
 
     def start_worker(self, report: int) -> int:
         if not self.fork:
-            return spawn.command(roles.command_line("worker", report=report), keep=(report,))
+            argv = roles.command_line("worker", report=report)
+            return spawn.command(argv, keep=(report,), umask=peoples_umask())
         return spawn.fork(
             lambda: roles.run_worker(report, beat=True),
             close=[*self.supervisor.private_descriptors(), self.listener.fileno()],
@@ -68,7 +70,7 @@ class _Server:
         listen = self.listener.fileno()
         if not self.fork:
             argv = roles.command_line("web", report=report, listen=listen)
-            return spawn.command(argv, keep=(report, listen))
+            return spawn.command(argv, keep=(report, listen), umask=peoples_umask())
         return spawn.fork(
             lambda: roles.run_web(self.listener, report),
             close=self.supervisor.private_descriptors(),

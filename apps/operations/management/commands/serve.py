@@ -8,9 +8,10 @@ import socket
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from apps.host import spawn
+from apps.host import privacy, spawn
 from apps.host.redis_server import RedisServerProblem
 from apps.operations.preflight import StartProblem
 from apps.operations.serving import embedded, roles
@@ -42,6 +43,7 @@ class Command(BaseCommand):
             parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        privacy.keep_private(settings.DATA_DIR)
         try:
             if options["role"] is None:
                 embedded.run(fork=options["spawn"] == "fork")
