@@ -14,12 +14,13 @@ _UNSET: Any = object()
 
 
 class Api:
-    """`response` is the last answer, for headers and the like."""
+    """Speaks for a user or the bearer of a token. `response` is the last answer, for headers and the like."""
 
     response: Any
 
-    def __init__(self, user: User | None = None) -> None:
-        headers = {} if user is None else {"Authorization": f"Bearer {tokens.issue(user)}"}
+    def __init__(self, who: User | str | None = None) -> None:
+        token = tokens.issue(who) if isinstance(who, User) else who
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._client = Client(raise_request_exception=False, headers=headers)
 
     def request(

@@ -53,7 +53,7 @@ django.setup()
 
 import pytest  # noqa: E402
 
-from apps.accounts import authentication  # noqa: E402
+from apps.accounts import authentication, personal_tokens  # noqa: E402
 from apps.accounts.models import Role, User  # noqa: E402
 from apps.accounts.passwords import Argon2Hasher  # noqa: E402
 from apps.cards import bodies  # noqa: E402
@@ -71,6 +71,7 @@ Argon2Hasher.parallelism = 1
 def _nothing_remembered() -> Iterator[None]:
     """Ids begin again with every test, so what a process remembers by id must not outlive one."""
     authentication.forget_all()
+    personal_tokens.forget_uses()
     bodies.forget_all()
     yield
     authentication.forget_all()
@@ -108,7 +109,7 @@ def project(alice: User, bob: User, repository: Path) -> Project:
 
 
 @pytest.fixture
-def api() -> Callable[[User | None], Api]:
+def api() -> Callable[[User | str | None], Api]:
     """A client that speaks for somebody: `api(alice).post("/api/projects", {...}, 201)`."""
     return Api
 

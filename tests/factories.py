@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from apps.accounts import services as accounts
 from apps.accounts.models import Role, User
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.boards.models import Board, Column, ColumnType
@@ -74,6 +75,14 @@ def make_credential(owner: User, **fields: Any) -> Credential:
     fields.setdefault("provider", Provider.ANTHROPIC)
     fields.setdefault("status", Credential.Status.READY)
     return Credential.objects.create(owner=owner, **fields)
+
+
+def make_token(user: User, *scopes: str, **fields: Any) -> str:
+    """A personal token that may write unless told otherwise."""
+    _, token = accounts.make_token(
+        user, name="bot", scopes=list(scopes or ("read", "write")), **fields
+    )
+    return token
 
 
 def make_session(card: Card, **fields: Any) -> AgentSession:

@@ -13,8 +13,9 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
-from apps.accounts import tokens
+from apps.accounts import personal_tokens, tokens
 from apps.accounts.models import Role, User
+from apps.accounts.reach import Grant, allow
 from apps.common.errors import Forbidden
 from apps.common.fetching import shape
 from apps.common.kept import Version, version_of
@@ -30,10 +31,22 @@ FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Rea
 
 
 class Identity(NamedTuple):
-    """`expires_at` is in seconds since the epoch; None while accounts are off."""
+    """`expires_at` is in seconds since the epoch; None for never, and while accounts are off.
+
+    `grant` is what a personal token was made for; None for somebody who signed in.
+    """
 
     user: User
     expires_at: float | None
+    grant: Grant | None = None
+
+    @property
+    def kept_until(self) -> float | None:
+        """How long its answers may go out unseen: the next use of a token has to be noted."""
+        if self.grant is None:
+            return self.expires_at
+        noted = personal_tokens.noted_until(self.grant.token_id)
+        return noted if self.expires_at is None else min(noted, self.expires_at)
 
 
 class _Remembered(NamedTuple):
@@ -60,7 +73,7 @@ def auth_enabled() -> bool:
 
 
 def user_for_token(token: str | None, *, forwarded: bool = False) -> Identity | None:
-    """Whom the token speaks for, or None; while accounts are off it is ignored.
+    """Whom the token speaks for, or None; while accounts are off a sign-in token is ignored.
 
     May be up to `REMEMBER_S` old. The user is the caller's own copy, to read from: services read the
     row again before they change it. `forwarded` says that a proxy passed this on (see `is_forwarded`):
@@ -75,7 +88,8 @@ def user_for_token(token: str | None, *, forwarded: bool = False) -> Identity | 
 def _identify(token: str | None, version: Version | None = None) -> _Remembered | None:
     """With the database's version what is remembered counts under that one alone."""
     now = time.monotonic()
-    for key in (_OFF, token or _OFF):
+    personal = personal_tokens.is_one(token)
+    for key in (token or _OFF,) if personal else (_OFF, token or _OFF):
         found = _remembered.get(key)
         if found is not None and (
             now < found.until if version is None else version == found.version
@@ -84,27 +98,24 @@ def _identify(token: str | None, version: Version | None = None) -> _Remembered 
             if expires_at is not None and expires_at <= time.time():
                 return None
             return _own_copy(found)
-    enabled, identity = _look_up(token)
-    if not enabled:
-        found = _Remembered(
-            Identity(acting_user(), None),
-            accounts_off=True,
-            until=now + REMEMBER_S,
-            version=version,
-        )
-    else:
-        if identity is None:
-            return None
-        found = _Remembered(identity, accounts_off=False, until=now + REMEMBER_S, version=version)
+    enabled, identity = _look_up_personal(token or "") if personal else _look_up(token)
+    if not enabled and not personal:
+        identity = Identity(acting_user(), None)
+    if identity is None:
+        return None
+    found = _Remembered(identity, accounts_off=not enabled, until=now + REMEMBER_S, version=version)
     if len(_remembered) >= _MOST_REMEMBERED:
         _remembered.clear()
-    _remembered[_OFF if found.accounts_off else token or _OFF] = found
+    _remembered[_OFF if found.accounts_off and not personal else token or _OFF] = found
     return _own_copy(found)
 
 
 def _own_copy(found: _Remembered) -> _Remembered:
-    user, expires_at = found.identity
-    return found._replace(identity=Identity(copy.copy(user), expires_at))
+    """And note that a personal token is used."""
+    identity = found.identity
+    if identity.grant is not None:
+        personal_tokens.note_use(identity.grant.token_id)
+    return found._replace(identity=identity._replace(user=copy.copy(identity.user)))
 
 
 def _look_up(token: str | None) -> tuple[bool, Identity | None]:
@@ -124,6 +135,21 @@ def _look_up(token: str | None) -> tuple[bool, Identity | None]:
     stored, *values = row
     identity = Identity(shape(User).made(values), claims.expires_at)
     return not settings.LOOPBACK or AUTH_ENABLED.of(stored), identity
+
+
+def _look_up_personal(token: str) -> tuple[bool, Identity | None]:
+    """The same for a personal token, which still limits its bearer while accounts are off."""
+    found = personal_tokens.look_up(token)
+    if found is None:
+        return True, None
+    stored, row, user = found
+    expires_at = None if row.expires_at is None else row.expires_at.timestamp()
+    if expires_at is not None and expires_at <= time.time():
+        return True, None
+    user.only_project = row.project_id
+    grant = Grant(row.pk, row.project_id, row.may_write)
+    enabled = not settings.AUTH_FIXED_OFF and (not settings.LOOPBACK or stored)
+    return enabled, Identity(user, expires_at, grant)
 
 
 def acting_user() -> User:
@@ -176,6 +202,8 @@ class BearerAuthentication(BaseAuthentication):
             return None
         if found.accounts_off and is_forwarded(request.headers):
             raise _forwarded_without_accounts()
+        if found.identity.grant is not None:
+            allow(found.identity.grant, request)
         return found.identity.user, found.identity
 
     def authenticate_header(self, request: Request) -> str:

@@ -47,9 +47,33 @@ class User(AbstractBaseUser):
 
     objects: ClassVar[UserManager] = UserManager()
 
+    # The one project that whoever speaks for the user here reaches; set for a token that is for one project.
+    only_project: int | None = None
+
     def __str__(self) -> str:
         return self.email
 
     @property
     def is_super_admin(self) -> bool:
         return self.role == Role.SUPER_ADMIN
+
+
+class PersonalToken(models.Model):
+    """What a program signs in with; see `accounts.personal_tokens`."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True)
+    may_write = models.BooleanField(default=False)
+    project_id = models.BigIntegerField(null=True, db_index=True)
+    expires_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def scopes(self) -> list[str]:
+        """Who may write may read."""
+        return ["read", "write"] if self.may_write else ["read"]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.core.validators import validate_email
+from django.utils import timezone
 from rest_framework import serializers
 
 from apps.common.fields import FlagField, PublicIdField, TextField, TimeField
@@ -66,3 +68,27 @@ class ProfileInput(Serializer):
 class ChangePasswordInput(Serializer):
     current_password = PasswordField()
     new_password = PasswordField()
+
+
+class TokenDetail(Serializer):
+    id = PublicIdField("token", source="pk")
+    name = serializers.CharField()
+    scopes = serializers.ListField(child=serializers.CharField())
+    project_id = PublicIdField("project")
+    expires_at = TimeField()
+    last_used_at = TimeField()
+    created_at = TimeField()
+
+
+def _in_the_future(value: datetime) -> None:
+    if value <= timezone.now():
+        raise serializers.ValidationError("must be in the future")
+
+
+class CreateTokenInput(Serializer):
+    name = TextField(max_length=100)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=["read", "write"]), allow_empty=False, max_length=2
+    )
+    project_id = PublicIdField("project", required=False, allow_null=True)
+    expires_at = TimeField(required=False, allow_null=True, validators=[_in_the_future])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -10,11 +11,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
 
-from apps.accounts import joining, setup_code
+from apps.accounts import joining, personal_tokens, setup_code
 from apps.accounts.authentication import forget_all
-from apps.accounts.models import Role, User
+from apps.accounts.models import PersonalToken, Role, User
 from apps.accounts.selectors import has_users
-from apps.common.errors import Conflict, DomainError, Forbidden, Invalid
+from apps.common.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
 from apps.configuration.models import Setting
 from apps.events import telling
 from apps.events.bus import atomically
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _SETUP_LOCK = "accounts.setup"
 REVOKED = '{"type":"revoked"}'
+MOST_TOKENS = 100
 
 
 class Unauthenticated(DomainError):
@@ -143,6 +145,8 @@ def change_password(request: HttpRequest, user: User, *, current: str, new: str)
 
 
 def end_all_tokens(user: User) -> User:
+    """Those of programs too."""
+    PersonalToken.objects.filter(user=user).delete()
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
     return _revoked(user)
 
@@ -153,3 +157,44 @@ def _revoked(user: User) -> User:
     forget_all()
     telling.tell_user(user.pk, REVOKED)
     return user
+
+
+def make_token(
+    user: User,
+    *,
+    name: str,
+    scopes: list[str],
+    project_id: int | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[PersonalToken, str]:
+    """The row and the token itself, which nobody can see again."""
+    if project_id is not None and not personal_tokens.reaches(user, project_id):
+        raise NotFound("projectId: there is no such project that you may see.")
+    if PersonalToken.objects.filter(user=user).count() >= MOST_TOKENS:
+        raise Conflict(
+            f"You have {MOST_TOKENS} tokens, which is the most. Delete one that is not used.",
+            code="too_many_tokens",
+        )
+    token = personal_tokens.new()
+    row = PersonalToken.objects.create(
+        user=user,
+        name=name,
+        digest=personal_tokens.digest_of(token),
+        may_write="write" in scopes,
+        project_id=project_id,
+        expires_at=expires_at,
+    )
+    return row, token
+
+
+def revoke_token(token: PersonalToken) -> None:
+    """It is refused everywhere within a second, and its sockets are closed."""
+    token_id = token.pk
+    token.delete()
+    forget_all()
+    telling.tell_user(token.user_id, f'{{"type":"revoked","tokenId":{token_id}}}')
+
+
+def end_tokens_of_project(project_id: int) -> None:
+    """Of a project that goes, within its transaction."""
+    PersonalToken.objects.filter(project_id=project_id).delete()

@@ -12,4 +12,6 @@ urlpatterns = [
     path("auth/me", views.MeView.as_view()),
     path("auth/change-password", views.ChangePasswordView.as_view()),
     path("auth/logout-all", views.LogoutAllView.as_view()),
+    path("user/tokens", views.TokensView.as_view()),
+    path("user/tokens/<token:token_id>", views.TokenView.as_view()),
 ]

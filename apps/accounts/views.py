@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,14 +11,17 @@ from rest_framework.views import APIView
 from apps.accounts import services, setup_code, tokens
 from apps.accounts.adapter import limit_joining
 from apps.accounts.authentication import OpenAuthentication, auth_enabled, caller
-from apps.accounts.models import User
+from apps.accounts.models import PersonalToken, User
+from apps.accounts.reach import Tokens
 from apps.accounts.selectors import has_users
 from apps.accounts.serializers import (
     ChangePasswordInput,
+    CreateTokenInput,
     LoginInput,
     ProfileInput,
     RegisterInput,
     SetupInput,
+    TokenDetail,
     UserDetail,
 )
 from apps.common.kept import from_database
@@ -25,7 +29,7 @@ from apps.common.serializers import checked
 
 
 class OpenView(APIView):
-    """Answers everybody, signed in or not."""
+    """Answers everybody, signed in or not; reads no token."""
 
     authentication_classes = [OpenAuthentication]
     permission_classes = []
@@ -82,6 +86,8 @@ class RegisterView(OpenView):
 
 
 class MeView(APIView):
+    tokens = {"get": Tokens.UNBOUND}
+
     @from_database
     def get(self, request: Request) -> Response:
         return Response(UserDetail(request.user).data)
@@ -95,6 +101,8 @@ class MeView(APIView):
 
 
 class ChangePasswordView(APIView):
+    tokens = Tokens.NONE
+
     def post(self, request: Request) -> Response:
         body = checked(ChangePasswordInput, request.data)
         user = services.change_password(
@@ -107,5 +115,30 @@ class ChangePasswordView(APIView):
 
 
 class LogoutAllView(APIView):
+    tokens = Tokens.NONE
+
     def post(self, request: Request) -> Response:
         return Response(UserDetail(services.end_all_tokens(caller(request))).data)
+
+
+class TokensView(APIView):
+    tokens = Tokens.NONE
+
+    @from_database
+    def get(self, request: Request) -> Response:
+        mine = PersonalToken.objects.filter(user=caller(request)).order_by("pk")
+        return Response(TokenDetail(mine, many=True).data)
+
+    def post(self, request: Request) -> Response:
+        body = checked(CreateTokenInput, request.data)
+        row, token = services.make_token(caller(request), **body)
+        return Response({**TokenDetail(row).data, "token": token}, status=201)
+
+
+class TokenView(APIView):
+    tokens = Tokens.NONE
+
+    def delete(self, request: Request, token_id: int) -> Response:
+        mine = PersonalToken.objects.filter(user=caller(request))
+        services.revoke_token(get_object_or_404(mine, pk=token_id))
+        return Response(status=204)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.agents import answering, messages, selectors, sessions
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.serializers import (
@@ -48,6 +49,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         "requests": Role.MEMBER,
         "answer": Role.MEMBER,
     }
+    tokens = Tokens.ALL
 
     def card(self) -> Card:
         return get_object_or_404(
@@ -121,6 +123,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
 
 class ProjectAgentsViewSet(ProjectScopedViewSet):
     roles = {"active": Role.MEMBER}
+    tokens = Tokens.ALL
 
     def active(self, request: Request, **kwargs: Any) -> Response:
         rows = list(selectors.active_agents(self.project.pk))

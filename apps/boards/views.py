@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.reach import Tokens
 from apps.boards import ordering, services
 from apps.boards.models import Board, BoardTemplate, Column
 from apps.boards.serializers import (
@@ -36,6 +37,7 @@ class BoardViewSet(ProjectScopedViewSet):
         "destroy": Role.MEMBER,
         "reorder": Role.MEMBER,
     }
+    tokens = Tokens.ALL
 
     def board(self) -> Board:
         found = fetch(Board, self.kwargs["board_id"], project_id=self.project.pk)
@@ -99,6 +101,7 @@ class ColumnViewSet(ProjectScopedViewSet):
         "destroy": Role.MEMBER,
         "reorder": Role.MEMBER,
     }
+    tokens = Tokens.ALL
 
     def column(self) -> Column:
         found = fetch(Column, self.kwargs["column_id"], project_id=self.project.pk)

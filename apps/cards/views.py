@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
@@ -94,6 +95,7 @@ class CardViewSet(ProjectScopedViewSet):
         "auto_mode": Role.MEMBER,
         "credential": Role.MEMBER,
     }
+    tokens = Tokens.ALL
 
     def card(self) -> Card:
         found = card_of(self.project.pk, self.kwargs["card_id"])

@@ -102,7 +102,7 @@ def from_database(view: View) -> View:
         under_way = request.META.get(UNDER_WAY)
         if under_way is not None:
             under_way.keepable = True
-            under_way.until = getattr(request.auth, "expires_at", None)
+            under_way.until = getattr(request.auth, "kept_until", None)
         return response
 
     return cast(View, declared)

@@ -8,6 +8,7 @@ import re
 _PATTERNS = (
     re.compile(r"(?i)([?&]token=)[^&\s\"']+"),
     re.compile(r"(?i)(bearer\s+)[a-z0-9._~+/=-]{8,}"),
+    re.compile(r"\b(kba_)[A-Za-z0-9_-]{8,}"),
     re.compile(r"\b(sk-[a-z]*-?)[A-Za-z0-9_-]{8,}"),
     re.compile(r"(?i)((?:password|api_?key|secret)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+"),
     re.compile(r"(://[^:/\s]+:)[^@/\s]+(?=@)"),

@@ -6,6 +6,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
+from apps.accounts.reach import Tokens
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.credentials import services
@@ -18,6 +19,8 @@ from apps.credentials.serializers import (
 
 
 class CredentialsView(APIView):
+    tokens = Tokens.NONE
+
     @from_database
     def get(self, request: Request) -> Response:
         mine = Credential.objects.visible_to(caller(request)).order_by("pk")
@@ -30,6 +33,8 @@ class CredentialsView(APIView):
 
 
 class CredentialView(APIView):
+    tokens = Tokens.NONE
+
     def _credential(self, request: Request, credential_id: int) -> Credential:
         return get_object_or_404(Credential.objects.visible_to(caller(request)), pk=credential_id)
 

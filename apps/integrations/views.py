@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.agents import selectors as agents
 from apps.agents.serializers import session_shape
 from apps.cards.rows import CardDetailRow, detail_row
@@ -28,6 +29,8 @@ from apps.projects.scoping import nothing_here
 
 
 class CardsView(APIView):
+    tokens = Tokens.ALL
+
     def post(self, request: Request) -> Response:
         body = checked(CreateFlatCardInput, request.data)
         user = caller(request)
@@ -48,6 +51,8 @@ def _reach(user: User, card_id: int) -> tuple[Membership, CardDetailRow]:
 
 
 class CardView(APIView):
+    tokens = Tokens.ALL
+
     @from_database
     def get(self, request: Request, card_id: int) -> HttpResponse:
         user = caller(request)
@@ -64,6 +69,8 @@ class CardView(APIView):
 
 
 class CardStatusView(APIView):
+    tokens = Tokens.ALL
+
     @from_database
     def get(self, request: Request, card_id: int) -> HttpResponse:
         """The status as it stands; `waiting` asks for it until it differs, or until the time is over."""

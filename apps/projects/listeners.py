@@ -1,10 +1,25 @@
 from __future__ import annotations
 
+from apps.accounts.models import User
+from apps.accounts.personal_tokens import project_check
+from apps.accounts.services import end_tokens_of_project
 from apps.credentials.models import Credential
 from apps.credentials.services import before_delete
-from apps.projects import services
+from apps.projects import lifecycle, services
+from apps.projects.memberships import membership
+from apps.projects.models import Project
 
 
 @before_delete
 def release_projects(credential: Credential) -> None:
     services.release_credential(credential)
+
+
+@project_check
+def is_reached(user: User, project_id: int) -> bool:
+    return membership(user, project_id) is not None
+
+
+@lifecycle.on_delete
+def end_its_tokens(project: Project) -> None:
+    end_tokens_of_project(project.pk)

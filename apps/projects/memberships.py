@@ -1,4 +1,8 @@
-"""Who may see which project, and as what; one statement each, written out because every request asks."""
+"""Who may see which project, and as what; one statement each, written out because every request asks.
+
+A person who speaks through a token for one project (`User.only_project`) sees no other here, so nothing that
+looks things up by these memberships can show more.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,12 @@ def _select(user: User, where: str, parameters: Iterable[Any]) -> list[Membershi
     with connection.cursor() as cursor:
         cursor.execute(f"{_statement()} {where}", [user.pk, user.pk, user.pk, *parameters])
         found = [_membership(user, row) for row in cursor.fetchall()]
-    return [each for each in found if each is not None]
+    return [each for each in found if each is not None and reaches(user, each.project.pk)]
+
+
+def reaches(user: User, project_id: int) -> bool:
+    """Whether the token that this person speaks through, if any, lets them at this project."""
+    return user.only_project in (None, project_id)
 
 
 def membership(user: User, project_id: int) -> Membership | None:
@@ -102,6 +111,9 @@ def memberships(user: User, *, organization_id: int | None = None) -> list[Membe
     if not user.is_super_admin:
         where.append("(p.owner_id = %s OR mine.id IS NOT NULL OR organization.id IS NOT NULL)")
         parameters.append(user.pk)
+    if user.only_project is not None:
+        where.append("p.id = %s")
+        parameters.append(user.only_project)
     if organization_id is not None:
         where.append("p.organization_id = %s")
         parameters.append(organization_id)

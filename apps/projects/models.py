@@ -12,7 +12,8 @@ from apps.organizations.models import Organization
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, user: User) -> ProjectQuerySet:
         """What the user reaches: owned, member of, or a project of an organization they are in."""
-        return self.filter(
+        within = self if user.only_project is None else self.filter(pk=user.only_project)
+        return within.filter(
             Q(owner=user)
             | Q(pk__in=ProjectMember.objects.filter(user=user).values("project"))
             | Q(organization__memberships__user=user)

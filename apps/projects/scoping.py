@@ -15,6 +15,7 @@ from rest_framework.viewsets import ViewSet
 
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.common.errors import Forbidden, NotFound
 from apps.projects.memberships import Membership, Role, membership
 from apps.projects.models import Project
@@ -32,9 +33,13 @@ def require(held: Role, weakest: Role) -> None:
 
 
 class ProjectScopedViewSet(ViewSet):
-    """`roles` names the weakest role for every action; a contract test fails on one that is missing."""
+    """`roles` names the weakest role for every action; a contract test fails on one that is missing.
+
+    So does it on a view without `tokens`, which says whether personal tokens reach it.
+    """
 
     roles: ClassVar[dict[str, Role]]
+    tokens: ClassVar[Tokens | dict[str, Tokens]] = Tokens.NONE
 
     @cached_property
     def user(self) -> User:

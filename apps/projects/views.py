@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
@@ -44,6 +45,8 @@ def _shape(user: User, project_id: int) -> dict[str, Any]:
 
 
 class ProjectsView(APIView):
+    tokens = {"get": Tokens.ALL, "post": Tokens.UNBOUND}
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         user = caller(request)
@@ -74,6 +77,8 @@ class ProjectViewSet(ProjectScopedViewSet):
         "files": Role.MEMBER,
         "credential": Role.ADMIN,
     }
+    # Its settings decide what is run and with whose key.
+    tokens = {"retrieve": Tokens.ALL, "destroy": Tokens.ALL, "files": Tokens.ALL}
 
     @from_database
     def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:

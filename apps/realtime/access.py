@@ -9,23 +9,34 @@ from typing import NamedTuple
 from django.utils.datastructures import CaseInsensitiveMapping
 
 from apps.accounts.authentication import auth_enabled, is_forwarded, user_for_token
-from apps.accounts.models import Role, User
+from apps.accounts.models import PersonalToken, Role, User
 from apps.organizations.models import OrganizationMember
 from apps.projects.models import Project, ProjectMember
 
 
 @dataclass(frozen=True)
 class Caller:
-    """`expires_at` is in seconds since the epoch; None for whoever came in while accounts were off."""
+    """`expires_at` is in seconds since the epoch; None for whoever came in while accounts were off.
+
+    `token_id` and `only_project` are those of a personal token, which need not expire.
+    """
 
     user_id: int
     token_version: int
     expires_at: float | None
+    token_id: int | None = None
+    only_project: int | None = None
+
+    def reach(self, project_id: int) -> Reach:
+        return Reach(self.user_id, project_id, self.only_project)
 
 
 class Reach(NamedTuple):
+    """A person and a project they want to see; through a token for one project it must be that one."""
+
     user_id: int
     project_id: int
+    only_project: int | None = None
 
 
 def identify(token: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
@@ -33,7 +44,13 @@ def identify(token: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Calle
     found = user_for_token(token, forwarded=is_forwarded(CaseInsensitiveMapping(names)))
     if found is None:
         return None
-    return Caller(found.user.pk, found.user.token_version, found.expires_at)
+    return Caller(
+        found.user.pk,
+        found.user.token_version,
+        found.expires_at,
+        None if found.grant is None else found.grant.token_id,
+        found.user.only_project,
+    )
 
 
 def still_valid(callers: Iterable[Caller]) -> set[Caller]:
@@ -44,14 +61,23 @@ def still_valid(callers: Iterable[Caller]) -> set[Caller]:
             pk__in={caller.user_id for caller in asked}, is_active=True
         ).values_list("pk", "token_version")
     )
+    personal = {caller.token_id for caller in asked if caller.token_id is not None}
+    unrevoked = (
+        set(PersonalToken.objects.filter(pk__in=personal).values_list("pk", flat=True))
+        if personal
+        else set()
+    )
     # Accounts may be switched on under a socket that came in without a token.
     enabled = auth_enabled()
-    return {
-        caller
-        for caller in asked
-        if versions.get(caller.user_id) == caller.token_version
-        and not (enabled and caller.expires_at is None)
-    }
+
+    def is_valid(caller: Caller) -> bool:
+        if versions.get(caller.user_id) != caller.token_version:
+            return False
+        if caller.token_id is not None:
+            return caller.token_id in unrevoked
+        return not (enabled and caller.expires_at is None)
+
+    return {caller for caller in asked if is_valid(caller)}
 
 
 def within_reach(asked: set[Reach]) -> set[Reach]:
@@ -79,7 +105,7 @@ def within_reach(asked: set[Reach]) -> set[Reach]:
     )
 
     def reaches(each: Reach) -> bool:
-        if each.project_id not in projects:
+        if each.project_id not in projects or each.only_project not in (None, each.project_id):
             return False
         owner, organization = projects[each.project_id]
         return (

@@ -69,7 +69,7 @@ class Connection:
         if self.caller is None:
             return {}
         return {
-            topic: Reach(self.caller.user_id, each.project_id)
+            topic: self.caller.reach(each.project_id)
             for topic, each in self._following.items()
             if each.project_id is not None
         }
@@ -153,7 +153,7 @@ class Connection:
         self, stream: ProjectStream, request: Subscribe, following: Following
     ) -> bool:
         assert self.caller is not None
-        reach = Reach(self.caller.user_id, stream.topic.id)
+        reach = self.caller.reach(stream.topic.id)
         follower = following.follower
         while True:
             opening = await self.hub.door.read(reads.open_project, reach, request.since)
@@ -181,7 +181,7 @@ class Connection:
         assert self.caller is not None
         follower = following.follower
         opening = await self.hub.door.read(
-            reads.open_session, self.caller.user_id, stream.topic.id, request.after
+            reads.open_session, self.caller, stream.topic.id, request.after
         )
         if opening is None:
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -179,6 +180,8 @@ class Hub:
 
     def _hear_user(self, user_id: int, text: str) -> None:
         revoked = text.startswith(_REVOKED)
+        # Without one all that the user holds is revoked.
+        token_id = json.loads(text).get("tokenId") if revoked else None
         if revoked:
             forget_all()
         frame = Frame(text)
@@ -186,7 +189,8 @@ class Hub:
             if connection.caller is None or connection.caller.user_id != user_id:
                 continue
             if revoked:
-                connection.close(UNAUTHENTICATED)
+                if token_id in (None, connection.caller.token_id):
+                    connection.close(UNAUTHENTICATED)
             else:
                 connection.outbox.put(frame)
 

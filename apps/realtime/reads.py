@@ -62,9 +62,9 @@ class SessionOpening:
     part: agents.Part
 
 
-def open_session(user_id: int, session_id: int, after: int | None) -> SessionOpening | None:
+def open_session(caller: Caller, session_id: int, after: int | None) -> SessionOpening | None:
     found = agents.session_position(session_id)
-    if found is None or not within_reach({Reach(user_id, found[0])}):
+    if found is None or not within_reach({caller.reach(found[0])}):
         return None
     project_id, index, rev = found
     return SessionOpening(project_id, index, rev, agents.part(session_id, after, rev))

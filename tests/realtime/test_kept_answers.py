@@ -17,7 +17,7 @@ import pytest
 from django.db import connection, connections
 
 from apps.accounts import tokens
-from apps.accounts.models import User
+from apps.accounts.models import PersonalToken, User
 from apps.cards import services as cards
 from apps.cards.models import Card
 from apps.common.ids import public_id
@@ -247,6 +247,31 @@ def test_a_token_that_expires_ends_its_kept_answers(asker: Asker, world: World) 
         time.sleep(0.1)
     time.sleep(max(0.0, now + 3.01 - time.time()))
     assert asker.get("/api/projects", token)[0] == 401
+
+
+@pytest.mark.both_databases
+def test_a_revoked_personal_token_ends_its_kept_answers_at_once(asker: Asker, world: World) -> None:
+    token = factories.make_token(world.bob)
+    path = f"/api/projects/{world.project.pk}/cards"
+    _twice(asker, path, token)
+    mine = tokens.issue(world.bob)
+    token_id = PersonalToken.objects.get().pk
+    assert asker.ask("DELETE", f"/api/user/tokens/{token_id}", mine)[0] == 204
+    for _ in range(3):
+        assert asker.get(path, token)[0] == 401
+    assert asker.get(path, mine)[0] == 200
+
+
+def test_the_use_of_a_token_makes_no_answer_stale_but_the_first(asker: Asker, world: World) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL has no number that tells")
+    token = factories.make_token(world.bob)
+    assert asker.get("/api/projects", token)[0] == 200
+    number = DatabaseVersion(str(connection.settings_dict["NAME"]))
+    before = number.read()
+    for path in ("/api/projects", "/api/auth/me", f"/api/projects/{world.project.pk}/cards"):
+        _twice(asker, path, token)
+    assert number.read() == before
 
 
 @pytest.mark.both_databases

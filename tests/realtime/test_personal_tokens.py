@@ -1,0 +1,71 @@
+"""Sockets of programs, from real web processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from apps.accounts import services
+from apps.accounts.models import PersonalToken
+from tests import factories
+from tests.realtime.client import Client
+from tests.realtime.conftest import World
+from tests.realtime.processes import WebServer
+
+pytestmark = [pytest.mark.process, pytest.mark.both_databases]
+
+
+@pytest.fixture
+def bearer(web: WebServer) -> Iterator[Callable[[str], Client]]:
+    with ExitStack() as stack:
+        yield lambda token: stack.enter_context(Client(web.url(f"?token={token}")))
+
+
+def test_a_projects_token_follows_that_project_alone(
+    bearer: Callable[[str], Client], world: World
+) -> None:
+    other = factories.make_project(world.alice, name="Other")
+    session = factories.make_session(factories.make_card(other))
+    client = bearer(factories.make_token(world.alice, "read", project_id=world.project.pk))
+    client.subscribe(projectId=world.project.pk)
+    world.publish()
+    assert client.next()["seq"] == 1
+    for topic in ({"projectId": other.pk}, {"sessionId": session.pk}):
+        client.say("subscribe", **topic)
+        answer = client.next()
+        assert (answer["type"], answer["data"]["code"]) == ("error", "not_found")
+    control = bearer(factories.make_token(world.alice, "read"))
+    control.subscribe(projectId=other.pk)
+    control.subscribe(sessionId=session.pk)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_socket_of_a_revoked_token_closes_within_a_second_and_no_other(
+    bearer: Callable[[str], Client], world: World, told: bool
+) -> None:
+    gone = bearer(factories.make_token(world.bob))
+    token = PersonalToken.objects.get()
+    kept = bearer(factories.make_token(world.bob))
+    for client in (gone, kept):
+        client.subscribe(projectId=world.project.pk)
+    started = time.monotonic()
+    if told:
+        services.revoke_token(token)
+    else:
+        token.delete()
+    assert gone.close_code() == 4001
+    assert time.monotonic() - started < 1.2
+    world.publish()
+    assert kept.next()["type"] == "card.updated"
+
+
+def test_a_token_that_has_run_out_or_is_none_opens_no_socket(
+    bearer: Callable[[str], Client], world: World
+) -> None:
+    late = factories.make_token(world.bob)
+    PersonalToken.objects.update(expires_at="2020-01-01T00:00:00Z")
+    for token in (late, "kba_" + "x" * 43):
+        assert bearer(token).close_code() == 4001
