@@ -14,6 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
+from apps.accounts.reach import Tokens
 from apps.common import conditional
 from apps.common.errors import Forbidden, NotFound
 from apps.common.kept import from_database
@@ -43,6 +44,8 @@ def _standing(user: User, organization_id: int) -> Standing:
 
 
 class OrganizationsView(APIView):
+    tokens = {"get": Tokens.UNBOUND}
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         shapes = [organization_shape(each) for each in standings(caller(request))]
@@ -59,6 +62,7 @@ class OrganizationScopedViewSet(ViewSet):
     """`roles` names the weakest role for every action; a contract test fails on one that is missing."""
 
     roles: ClassVar[dict[str, Role]]
+    tokens: ClassVar[Tokens | dict[str, Tokens]] = Tokens.NONE
 
     @cached_property
     def user(self) -> User:
@@ -93,6 +97,7 @@ class OrganizationViewSet(OrganizationScopedViewSet):
         "destroy": Role.ADMIN,
         "default_credential": Role.ADMIN,
     }
+    tokens = {"retrieve": Tokens.UNBOUND}
 
     @from_database
     def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
@@ -123,6 +128,7 @@ class MemberViewSet(OrganizationScopedViewSet):
         # Members may leave; to remove others takes an admin.
         "destroy": Role.MEMBER,
     }
+    tokens = Tokens.NONE
 
     @from_database
     def list(self, request: Request, **kwargs: Any) -> HttpResponse:

@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.reach import Tokens
 from apps.common.envelope import dumps
 from apps.common.fetching import fetch
 from apps.common.kept import from_database
@@ -32,6 +33,7 @@ class ScriptViewSet(ProjectScopedViewSet):
         "update": Role.MEMBER,
         "destroy": Role.MEMBER,
     }
+    tokens = Tokens.ALL
 
     def script(self) -> Script:
         found = fetch(Script, self.kwargs["script_id"], project_id=self.project.pk)
