@@ -10,17 +10,18 @@ from apps.common.ids import PREFIXES, converter
 for kind in PREFIXES:
     register_converter(converter(kind), kind)
 
+# An address fits one route only, and is tried on one after the other: what is asked for most comes first.
 _APPS = (
-    "operations",
-    "accounts",
-    "credentials",
-    "organizations",
-    "projects",
-    "boards",
     "cards",
     "agents",
+    "boards",
+    "projects",
     "scripts",
+    "organizations",
     "integrations",
+    "accounts",
+    "credentials",
+    "operations",
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connection
 
 from apps.accounts.models import User
+from apps.common.fetching import shape
 from apps.events.bus import Position
 from apps.projects.models import Project
 
@@ -47,10 +48,9 @@ class Membership:
 
 @cache
 def _statement() -> str:
-    columns = ", ".join(f"p.{field.column}" for field in Project._meta.concrete_fields)
     return f"""
         SELECT stream.epoch, stream.version, visit.read_version, visit.position,
-               visit.last_opened_at, mine.role, organization.role, {columns}
+               visit.last_opened_at, mine.role, organization.role, {shape(Project).columns("p")}
         FROM projects_project p
         JOIN events_eventstream stream ON stream.project_id = p.id
         LEFT JOIN projects_projectmember mine ON mine.project_id = p.id AND mine.user_id = %s
@@ -68,17 +68,16 @@ def _aware(value: Any) -> Any:
 
 
 def _membership(user: User, row: Sequence[Any]) -> Membership | None:
-    epoch, version, read_version, place, opened, mine, organization, *values = map(_aware, row)
-    project = Project.from_db(
-        "default", [field.attname for field in Project._meta.concrete_fields], values
-    )
+    epoch, version, read_version, place, opened, mine, organization, *values = row
+    project = shape(Project).made(values)
     if user.is_super_admin or project.owner_id == user.pk or Role.ADMIN in (mine, organization):
         role = Role.ADMIN
     elif mine is None and organization is None:
         return None
     else:
         role = Role.MEMBER
-    return Membership(project, role, Position(epoch, version), read_version or 0, place, opened)
+    at = Position(epoch, version)
+    return Membership(project, role, at, read_version or 0, place, _aware(opened))
 
 
 def _select(user: User, where: str, parameters: Iterable[Any]) -> list[Membership]:
