@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps as installed
 from django.apps.registry import Apps
 
 from apps.boards.templates import BUILT_IN
 
 
-def write_built_in(*, apps: Apps, using: str, **_: Any) -> None:
-    """After a migration. Repeatable; does nothing while the table is not there yet."""
+def write_built_in(*, using: str, apps: Apps = installed, **_: Any) -> None:
+    """After a migration, or a `flush`, which names no apps. Repeatable; does nothing while the table is not
+    there yet."""
     try:
         templates = apps.get_model("boards", "BoardTemplate")._default_manager.using(using)
     except LookupError:
