@@ -18,7 +18,7 @@ from apps.events import bus
 from apps.host import git
 from apps.organizations.models import Organization, OrganizationMember
 from apps.projects import lifecycle
-from apps.projects.models import Project, ProjectMember
+from apps.projects.models import Invitation, Project, ProjectMember
 from apps.scripts import services as scripts
 from apps.scripts.models import Script
 
@@ -44,6 +44,11 @@ def make_project(
 
 def add_member(project: Project, user: User, role: str = ProjectMember.Role.MEMBER) -> None:
     ProjectMember.objects.create(project=project, user=user, role=role)
+
+
+def invite(project: Project, email: str) -> Invitation:
+    """Somebody without an account; no code fits."""
+    return Invitation.objects.create(project=project, email=email, code_hash="0" * 64)
 
 
 def make_organization(*members: tuple[User, str], name: str = "Gardeners") -> Organization:

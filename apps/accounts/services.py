@@ -54,6 +54,7 @@ def set_up(*, email: str, password: str, display_name: str | None, code: str) ->
 
 @atomically
 def _insert_first(*, email: str, password: str, display_name: str) -> User:
+    joining.hold(email)
     # A row to lock: "there are no users" is nothing that PostgreSQL could lock.
     Setting.objects.get_or_create(pk=_SETUP_LOCK, defaults={"value": True})
     Setting.objects.select_for_update().get(pk=_SETUP_LOCK)
@@ -78,21 +79,41 @@ def register(*, email: str, password: str, display_name: str | None, invite_code
     """Make an account for whoever asks (KANBAN_REGISTRATION=open) or was invited."""
     if not has_users():
         raise Conflict("Run setup first: this server has no account yet.", code="setup_required")
-    if settings.REGISTRATION != "open" and not joining.is_invited(email, invite_code):
+    # Before the work of a hash; asked again in the transaction that counts.
+    _require_invitation(email, invite_code)
+    get_adapter().clean_password(password)
+    return _insert_invited(
+        email=email,
+        password=make_password(password),
+        display_name=_name(display_name, email),
+        invite_code=invite_code,
+    )
+
+
+@atomically
+def _insert_invited(*, invite_code: str, email: str, **fields: Any) -> User:
+    """An invitation that is taken back at the same moment either still counts or nothing is made."""
+    _require_invitation(email, invite_code)
+    return create_user(email=email, **fields)
+
+
+@atomically
+def _require_invitation(email: str, code: str) -> None:
+    if settings.REGISTRATION == "open":
+        return
+    joining.hold(email)
+    if not joining.is_invited(email, code):
         raise Forbidden(
             "An account here needs an invitation. Ask somebody in a project to invite"
             " this email address, and give the invite code that they are shown.",
             code="invitation_required",
         )
-    get_adapter().clean_password(password)
-    return create_user(
-        email=email, password=make_password(password), display_name=_name(display_name, email)
-    )
 
 
 @atomically
 def create_user(*, email: str, password: str, **fields: Any) -> User:
     """`email` is lower-case, `password` is hashed: this runs in a transaction."""
+    joining.hold(email)
     user = User(email=email, password=password, **fields)
     try:
         with transaction.atomic():

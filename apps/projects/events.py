@@ -27,3 +27,29 @@ class ProjectDeleted(ProjectEvent):
     def data(self) -> dict[str, Any]:
         wire = public_id("project", self.project_id)
         return {"id": wire, "projectId": wire}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MemberEvent(ProjectEvent):
+    """`entry` as the list of members has it; its `email` tells it from the others, pending or not."""
+
+    entry: dict[str, Any]
+
+    def data(self) -> dict[str, Any]:
+        return {**self.entry, "projectId": public_id("project", self.project_id)}
+
+
+class MemberAdded(_MemberEvent):
+    type: ClassVar[str] = "member.added"
+
+
+class MemberUpdated(_MemberEvent):
+    """Another role, or an invitation that became a membership."""
+
+    type: ClassVar[str] = "member.updated"
+
+
+class MemberRemoved(_MemberEvent):
+    """The entry as it was."""
+
+    type: ClassVar[str] = "member.removed"

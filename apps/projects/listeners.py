@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from apps.accounts import joining
 from apps.accounts.models import User
 from apps.accounts.personal_tokens import project_check
 from apps.accounts.services import end_tokens_of_project
 from apps.credentials.models import Credential
 from apps.credentials.services import before_delete
-from apps.projects import lifecycle, services
+from apps.projects import invitations, lifecycle, services
 from apps.projects.memberships import membership
 from apps.projects.models import Project
 
@@ -23,3 +24,13 @@ def is_reached(user: User, project_id: int) -> bool:
 @lifecycle.on_delete
 def end_its_tokens(project: Project) -> None:
     end_tokens_of_project(project.pk)
+
+
+@joining.invitation_check
+def is_invited(email: str, code: str) -> bool:
+    return invitations.is_invited(email, code)
+
+
+@joining.on_join
+def accept_invitations(user: User) -> None:
+    invitations.accept_all(user)

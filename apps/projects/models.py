@@ -79,6 +79,29 @@ class ProjectMember(models.Model):
         return f"{self.user_id} in {self.project_id}"
 
 
+class Invitation(models.Model):
+    """Somebody without an account yet, who becomes a member when one with this email (lower-case) appears.
+
+    Of the code that they may need to make it only a hash is kept: whoever invites is shown it once.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField(max_length=254, db_index=True)
+    role = models.CharField(
+        max_length=10, choices=ProjectMember.Role.choices, default=ProjectMember.Role.MEMBER
+    )
+    code_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "email"], name="one_invitation_per_project"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.project_id}"
+
+
 class ProjectVisit(models.Model):
     """What one person sees of a project in their own way: its place in their list, when last opened.
 

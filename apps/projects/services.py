@@ -51,7 +51,7 @@ def update_project(project: Project, *, by: int | None, **changes: Any) -> Proje
     Sessions that run keep what they were started with.
     """
     bus.lock(project.pk)
-    project = _fresh(project)
+    project = fresh(project)
     changed = [name for name, value in changes.items() if getattr(project, name) != value]
     if not changed:
         return project
@@ -66,7 +66,7 @@ def update_project(project: Project, *, by: int | None, **changes: Any) -> Proje
 def delete_project(project: Project, *, by: int | None) -> None:
     """With everything in it; its directory and its branches stay, and so does its event stream."""
     bus.lock(project.pk)
-    project = _fresh(project)
+    project = fresh(project)
     project_id = project.pk
     lifecycle.deleting(project)
     project.delete()
@@ -79,7 +79,7 @@ def release_credential(credential: Credential) -> None:
         update_project(project, by=None, credential_id=None)
 
 
-def _fresh(project: Project) -> Project:
+def fresh(project: Project) -> Project:
     found = Project.objects.filter(pk=project.pk).first()
     if found is None:
         raise NotFound("Somebody has just deleted this project.")

@@ -1,8 +1,25 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import path, register_converter
 
+from apps.projects.member_views import InvitationViewSet, MemberViewSet
 from apps.projects.views import ProjectsView, ProjectViewSet
+
+
+class EmailConverter:
+    """An email in a path, URL-encoded by whoever asks; as it is stored inside."""
+
+    # A slash is rare in one, but allowed.
+    regex = r"[^@]+@[^@/]+"
+
+    def to_python(self, value: str) -> str:
+        return value.strip().lower()
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(EmailConverter, "email")
 
 PROJECT = "projects/<project:project_id>"
 
@@ -14,4 +31,10 @@ urlpatterns = [
     ),
     path(f"{PROJECT}/files", ProjectViewSet.as_view({"get": "files"})),
     path(f"{PROJECT}/credential", ProjectViewSet.as_view({"put": "credential"})),
+    path(f"{PROJECT}/members", MemberViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        f"{PROJECT}/members/<user:user_id>",
+        MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
+    ),
+    path(f"{PROJECT}/invitations/<email:email>", InvitationViewSet.as_view({"delete": "destroy"})),
 ]

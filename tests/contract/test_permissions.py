@@ -65,7 +65,7 @@ def test_no_role_is_for_an_action_that_is_not_routed(viewset: type[ProjectScoped
 
 
 @pytest.fixture
-def ids(project: Project) -> dict[str, int]:
+def ids(project: Project, bob: User) -> dict[str, int | str]:
     card = factories.make_card(project)
     session = factories.make_session(card)
     return {
@@ -75,11 +75,14 @@ def ids(project: Project) -> dict[str, int]:
         "card_id": card.pk,
         "message_id": factories.make_message(session).pk,
         "request_id": factories.make_request(session).pk,
+        # Bob may take himself off the list, though nobody else.
+        "user_id": bob.pk,
+        "email": factories.invite(project, "dora@example.org").email,
         "script_id": factories.make_script(project).pk,
     }
 
 
-def _address(route: str, ids: dict[str, int]) -> str:
+def _address(route: str, ids: dict[str, int | str]) -> str:
     path = "/" + route
     for name, value in ids.items():
         path = path.replace(f"<{name.removesuffix('_id')}:{name}>", str(value))
@@ -97,7 +100,7 @@ def _address(route: str, ids: dict[str, int]) -> str:
 def test_the_weak_get_a_403_and_strangers_a_404(
     api: Any,
     request: pytest.FixtureRequest,
-    ids: dict[str, int],
+    ids: dict[str, int | str],
     route: str,
     viewset: type[ProjectScopedViewSet],
     method: str,
@@ -127,7 +130,7 @@ def test_the_weak_get_a_403_and_strangers_a_404(
     ids=[f"{method} {route}" for route, _, method, _ in SCOPED if route.count("<") > 1],
 )
 def test_a_thing_of_one_project_is_a_404_in_another(
-    api: Any, alice: User, ids: dict[str, int], route: str, method: str
+    api: Any, alice: User, ids: dict[str, int | str], route: str, method: str
 ) -> None:
     other = factories.make_project(alice, name="Other")
     body = {
@@ -135,6 +138,7 @@ def test_a_thing_of_one_project_is_a_404_in_another(
         "enabled": True,
         "credentialId": None,
         "content": "hello",
+        "role": "member",
     }
     api(alice).request(method, _address(route, {**ids, "project_id": other.pk}), body, 404)
 
