@@ -37,6 +37,7 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
     session.state = State.RUNNING
     session.handover_due = session.handover_due or handover
     session.pid = pid
+    session.deaths = 0
     if session.agent_session_id != agent_session_id:
         session.reported_cost_usd = 0.0
     session.agent_session_id = agent_session_id

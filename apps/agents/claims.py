@@ -140,6 +140,9 @@ class AgentKind:
             attempts.failed(session, "crash_loop", recovery.CRASH_LOOP)
         else:
             session.save()
+            if session.waits_for_answer:
+                # It is told that there is no process any more.
+                sessions.changed(session)
 
     @bus.atomically
     def interrupt(self, claim: Claim) -> None:

@@ -8,6 +8,9 @@ from apps.cards.models import Card
 from apps.credentials.models import Credential
 from apps.runs.models import LIVE, Run, State
 
+# Of one turn, after unclean deaths of the worker.
+MOST_RESUMES = 5
+
 
 class AgentSession(Run):
     """A card's conversation with an agent, over all its attempts (`fence` counts them).
@@ -37,6 +40,8 @@ class AgentSession(Run):
     # Whether the end of the current turn may move the card on (K10).
     advances = models.BooleanField(default=True)
     pid = models.PositiveIntegerField(null=True)
+    # How often the worker died in the turn under way; 0 again as soon as an agent runs.
+    deaths = models.PositiveSmallIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     cached_tokens = models.PositiveBigIntegerField(default=0)
@@ -68,6 +73,11 @@ class AgentSession(Run):
 
     def __str__(self) -> str:
         return f"session {self.pk} of card {self.card_id}"
+
+    @property
+    def waits_for_answer(self) -> bool:
+        kind = (self.waiting_for or {}).get("kind")
+        return self.state == State.WAITING and kind in AgentRequest.Kind.values
 
     def line_up(self) -> None:
         """Take the last place of its rank in the queue; the session is not saved here.

@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.agents import entries, sessions, turns
-from apps.agents.models import AgentMessage, AgentSession, Turn
+from apps.agents.models import MOST_RESUMES, AgentMessage, AgentSession, Turn
 from apps.common.envelope import dumps
 from apps.events import bus
 from apps.runs.models import State
@@ -22,7 +22,6 @@ from apps.runs.models import State
 if TYPE_CHECKING:
     from apps.agents.queueing import Queued
 
-MOST_RESUMES = 5
 # A second death within that time, and resumes go one by one, so far apart.
 DEATHS_WITHIN = timedelta(minutes=10)
 APART = timedelta(seconds=5)
@@ -44,12 +43,16 @@ def host_gone() -> str:
 
 
 def count_death(session: AgentSession, at: datetime) -> None:
-    """Of the turn under way, also of one that wasn't sent yet: starting an agent can kill a worker too."""
+    """Of the turn under way, also of one that wasn't sent yet: starting an agent can kill a worker too.
+
+    The session is not saved here.
+    """
     turn = turns.upcoming(session)
     if turn is not None:
         turn.resumes += 1
         turn.resumed_at = at
         turn.save(update_fields=["resumes", "resumed_at"])
+    session.deaths = turn.resumes if turn is not None else 1
 
 
 def is_crash_loop(session: AgentSession) -> bool:

@@ -58,7 +58,8 @@ class SessionShape(TypedDict):
     costUsd: float | None
 
 
-def session_shape(session: AgentSession) -> SessionShape:
+def session_shape(session: AgentSession, *, silent: bool = False) -> SessionShape:
+    """`silent`: its worker gives no sign of life."""
     error: ErrorShape | None = None
     if session.error_code:
         error = {"code": session.error_code, "message": session.error_message or ""}
@@ -75,7 +76,7 @@ def session_shape(session: AgentSession) -> SessionShape:
         "endedAt": iso(session.ended_at),
         "createdAt": iso(session.created_at),
         "error": error,
-        "statusText": wording.sentence(session),
+        "statusText": wording.sentence(session, silent=silent),
         "queueReason": session.queue_reason,
         "cancelRequested": session.cancel_requested,
         "inputTokens": session.input_tokens,

@@ -254,6 +254,7 @@ def requeue(session: AgentSession) -> None:
     session.cancel_requested = False
     session.ended_at = None
     session.error_code = session.error_message = None
+    session.deaths = 0
     session.queue_rank = 1
     session.line_up()
     session.advances = session.card.column.column_type == ColumnType.ACTIVE

@@ -29,7 +29,7 @@ from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
 from apps.runs import leases
-from apps.runs.models import State
+from apps.runs.models import LIVE, State
 
 DEFAULT_MESSAGES = 100
 MOST_MESSAGES = 500
@@ -132,13 +132,15 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
 
 
 def _shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
-    """Whoever waits for a worker while there is none says that, whatever else it waits for."""
+    """As they are told, and what no event can tell: that there is no worker, or that theirs is silent."""
     rows = list(rows)
     waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
     if waiting and leases.none_seen():
         for row in waiting:
             row.queue_reason = "no_worker"
-    return [session_shape(row) for row in rows]
+    owners = {row.worker_id for row in rows if row.worker_id is not None and row.state in LIVE}
+    silent = leases.silent(owners)
+    return [session_shape(row, silent=row.worker_id in silent) for row in rows]
 
 
 class MessagesQuery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from apps.agents.models import AgentSession
+from apps.agents.models import MOST_RESUMES, AgentSession
 from apps.runs.models import LIVE, State
 
 _QUEUED = {
@@ -29,12 +29,19 @@ _WAITING = {
     "question": "The agent waits for somebody's answer to a question.",
     "message": "Its plan was not approved; it waits for a message that says how to go on.",
 }
+_PARKED = "it keeps no process in memory meanwhile, an answer starts it again."
+_SILENT = (
+    "The worker that runs it has given no sign of life for some seconds; if it stays silent, another one"
+    " takes the work up, usually within a minute."
+)
 
 
-def sentence(session: AgentSession) -> str | None:
-    """None where the state says it all."""
+def sentence(session: AgentSession, *, silent: bool = False) -> str | None:
+    """None where the state says it all. `silent`: its worker is, so that nothing it promised will happen."""
     if session.error_code:
         return session.error_message
+    if silent and session.state in (State.STARTING, State.RUNNING):
+        return _SILENT
     if session.cancel_requested and session.state in LIVE:
         return "Is being stopped; its processes are gone within seconds."
     reason = _QUEUED.get(session.queue_reason or "")
@@ -42,11 +49,23 @@ def sentence(session: AgentSession) -> str | None:
         return reason or "Starts within seconds."
     if session.state == State.INTERRUPTED:
         return reason or (
-            "The worker that ran it has gone; the work is taken up by itself, within half a minute."
+            f"The worker that ran it {'died' if session.deaths else 'has gone'}; the work is taken up by"
+            f" itself, within half a minute{_attempt(session)}."
+        )
+    if session.state == State.STARTING and session.deaths:
+        return (
+            "The worker that ran it died; the agent is started again to finish the work"
+            f"{_attempt(session)}."
         )
     if session.state == State.WAITING:
         return _waiting(session)
     return None
+
+
+def _attempt(session: AgentSession) -> str:
+    if not 0 < session.deaths <= MOST_RESUMES:
+        return ""
+    return f" (attempt {session.deaths + 1} of {MOST_RESUMES + 1})"
 
 
 def _waiting(session: AgentSession) -> str | None:
@@ -54,7 +73,10 @@ def _waiting(session: AgentSession) -> str | None:
     if reason.get("kind") == "limit":
         until = moment(datetime.fromisoformat(reason["until"]))
         return f"The provider's rate or usage limit is reached; it goes on by itself on {until}."
-    return _WAITING.get(str(reason.get("kind")))
+    text = _WAITING.get(str(reason.get("kind")))
+    if text is not None and session.waits_for_answer and session.worker_id is None:
+        return f"{text.removesuffix('.')}; {_PARKED}"
+    return text
 
 
 def moment(at: datetime) -> str:

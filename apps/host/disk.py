@@ -36,15 +36,22 @@ def is_network_filesystem(path: Path) -> bool | None:
     return bool(filesystems.is_network_filesystem(path)) if kind else None
 
 
+def known_host_id(data_dir: Path) -> str | None:
+    """None where it wasn't made yet."""
+    try:
+        return (data_dir / "host_id").read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
 def host_id(data_dir: Path) -> str:
     """The id of the host that this data directory makes, such as `h5f0c9a1b2d3e4f56`.
 
     Made at the first call; of several processes that ask first at the same moment all get the same one.
     """
     path = data_dir / "host_id"
-    with contextlib.suppress(FileNotFoundError):
-        if found := path.read_text().strip():
-            return found
+    if found := known_host_id(data_dir):
+        return found
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = data_dir / f".host_id.{os.getpid()}.{secrets.token_hex(4)}"
     with draft.open("x") as file:
@@ -94,6 +101,21 @@ def try_flock(path: Path) -> Lock | None:
             return None
         raise
     return Lock(descriptor, path)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock. Looks only: a file that isn't there is not made."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from apps.host import programs, redis_server
 from apps.host.disk import free_bytes
 from apps.operations import preflight
 from apps.operations.serving import database
-from apps.runs.leases import DEAD_AFTER_S, any_alive
+from apps.runs.leases import sightings
 
 Status = Literal["ok", "note", "missing", "problem"]
 
@@ -284,11 +284,20 @@ def _stored_credentials() -> Finding:
 
 
 def _worker() -> Finding:
-    if any_alive(DEAD_AFTER_S):
+    try:
+        seen = sightings(settings.DATA_DIR)
+    except OSError as problem:
+        detail = f"{problem.filename} can't be read: {problem.strerror}"
+        return Finding("worker", "problem", detail, "run doctor as the server's user")
+    if any(not each.silent for each in seen):
         return Finding("worker", "ok", "one is at work")
+    if seen:
+        detail = f"process {seen[0].pid} is there, but gives no sign of life"
+        advice = "serve replaces it within 35 s by itself; where nobody supervises it, end it"
+        return Finding("worker", "problem", detail, advice)
     if pid := running():
-        detail = f"the server runs (process {pid}), but no worker gives a sign of life"
-        advice = f"wait {DEAD_AFTER_S:.0f} s if it was only just started, else read its log"
+        detail = f"the server runs (process {pid}), but it has no worker"
+        advice = "wait some seconds if it was only just started, else read its log"
         return Finding("worker", "problem", detail, advice)
     return Finding("worker", "missing", "none is running", "start the server: manage.py serve")
 

@@ -14,15 +14,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import F
-from django.utils import timezone
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 
 from apps.events.writing import turn
-from apps.host.disk import Lock, try_flock
+from apps.host.disk import Lock, is_locked, known_host_id, try_flock
 from apps.runs.models import Worker
 
 BEAT_EVERY_S = 3.0
 DEAD_AFTER_S = 15.0
+SILENT_AFTER_S = 3 * BEAT_EVERY_S
 
 
 @dataclass
@@ -53,7 +54,7 @@ def beat(worker_id: str) -> bool:
     """Raise the worker's beat; False when its row is gone."""
     with turn():
         row = Worker.objects.filter(pk=worker_id)
-        return row.update(beat=F("beat") + 1, beat_at=timezone.now()) == 1
+        return row.update(beat=F("beat") + 1, beat_at=Now()) == 1
 
 
 def sign_off(worker_id: str, data_dir: Path) -> None:
@@ -160,10 +161,43 @@ _started = time.monotonic()
 def none_seen() -> bool:
     """Whether no worker has shown itself for 15 s, counted from this process's start."""
     # Asked first: a database that doesn't answer must be found out by a young process too.
-    alive = any_alive(DEAD_AFTER_S)
+    alive = _beating(DEAD_AFTER_S).exists()
     return not alive and time.monotonic() - _started >= DEAD_AFTER_S
 
 
-def any_alive(within_s: float) -> bool:
-    """For people and health checks only: whether some worker's beat is that recent by the wall clock."""
-    return Worker.objects.filter(beat_at__gte=timezone.now() - timedelta(seconds=within_s)).exists()
+def silent(worker_ids: set[str]) -> set[str]:
+    """For people only: which of these have given no sign of life for some seconds. They may still live."""
+    if not worker_ids:
+        return set()
+    beating = _beating(SILENT_AFTER_S).filter(pk__in=worker_ids)
+    return worker_ids - set(beating.values_list("pk", flat=True))
+
+
+def _beating(within_s: float) -> QuerySet[Worker]:
+    """By the database's clock, which wrote the times: for people and health checks, never for a death."""
+    return Worker.objects.filter(beat_at__gte=Now() - timedelta(seconds=within_s))
+
+
+@dataclass(frozen=True)
+class Sighting:
+    pid: int
+    silent: bool
+
+
+def sightings(data_dir: Path) -> list[Sighting]:
+    """Workers that live: of this host those that hold their locks, of others those that were heard of lately.
+
+    Looks only.
+    """
+    here = known_host_id(data_dir)
+    beating = set(_beating(SILENT_AFTER_S).values_list("pk", flat=True))
+    heard_of = set(_beating(DEAD_AFTER_S).values_list("pk", flat=True))
+    return [
+        Sighting(pid, worker_id not in beating)
+        for worker_id, host_id, pid in Worker.objects.values_list("id", "host_id", "pid")
+        if (
+            is_locked(data_dir / "workers" / worker_id)
+            if host_id == here
+            else worker_id in heard_of
+        )
+    ]

@@ -10,7 +10,8 @@ class Worker(models.Model):
     """A worker process and its lease.
 
     `beat` only rises; an observer calls the worker dead when it has stood still for 15 s of the
-    observer's own monotonic clock. `beat_at` is for people: wall clocks are never compared.
+    observer's own monotonic clock. `beat_at` is for people, by the database's clock: those
+    of hosts are never compared.
     """
 
     id = models.CharField(max_length=40, primary_key=True)

@@ -205,7 +205,19 @@ def test_a_parked_agent_needs_no_process_and_goes_on_with_the_answer(tmp_path: P
         card = board.work(project, script)
         request = open_request(board, card)
         until(lambda: not board.agents(), timeout=10, what="the agent's end")
-        assert board.session(card)["status"] == "waiting"
+        session = board.wait_status(card, "waiting")
+        with board.watch() as watch:
+            watch.subscribe(projectId=project.id, since=0)
+            told = watch.wait(
+                lambda frame: (
+                    frame["type"] == "agent.status"
+                    and "no process in memory" in (frame["data"]["statusText"] or "")
+                ),
+                what="that it was parked",
+            )["data"]["statusText"]
+        assert told == board.session(card)["statusText"]
+        assert session["waitingFor"]["requestId"] == request["id"]
+        assert told.endswith("an answer starts it again.")
 
         answer(board, card, request, optionId="yes")
         board.finish(card)

@@ -122,7 +122,9 @@ def test_a_running_server_is_no_obstacle_and_a_stopped_one_is_not_taken_for_runn
     assert f"process {server.pid('supervisor')}" in line(report, "data directory")
     assert "up to date" in line(report, "database")
     assert line(report, "credentials").startswith("missing")
-    server.terminate()
+    assert line(report, "worker").startswith("ok")
+    server.kill("supervisor")
+    server.wait_gone(timeout=3)
     code, report = doctor()
     assert code == 0, report
     assert "process" not in line(report, "data directory")
