@@ -6,6 +6,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
+from apps.accounts.reach import Tokens
 from apps.boards import template_services
 from apps.boards.models import BoardTemplate
 from apps.boards.serializers import CreateTemplateInput, UpdateTemplateInput, template_shape
@@ -17,6 +18,8 @@ from apps.projects import conditional
 
 
 class TemplatesView(APIView):
+    tokens = Tokens.UNBOUND
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         templates = BoardTemplate.objects.order_by("pk")
@@ -29,6 +32,8 @@ class TemplatesView(APIView):
 
 
 class TemplateView(APIView):
+    tokens = Tokens.UNBOUND
+
     def patch(self, request: Request, template_id: int) -> Response:
         template = _template(template_id)
         body = checked(UpdateTemplateInput, request.data)
