@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,19 +16,16 @@ from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.agents.serializers import (
     AnswerInput,
     MessageInput,
-    SessionShape,
     message_shape,
     request_shape,
-    session_shape,
 )
+from apps.agents.shown import session_shapes
 from apps.cards.models import Card
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
-from apps.runs import leases
-from apps.runs.models import LIVE, State
 
 DEFAULT_MESSAGES = 100
 MOST_MESSAGES = 500
@@ -62,7 +58,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         session = selectors.current_session(self.card().pk)
         if session is None:
             return Response(None)
-        [shape] = _shapes([session])
+        [shape] = session_shapes([session])
         return Response({**shape, "queuePosition": selectors.queue_position(session)})
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
@@ -70,7 +66,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response(status=204)
 
     def sessions(self, request: Request, **kwargs: Any) -> Response:
-        return Response(_shapes(selectors.sessions_of(self.card().pk)))
+        return Response(session_shapes(selectors.sessions_of(self.card().pk)))
 
     def message(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MessageInput, request.data)
@@ -127,20 +123,8 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
 
     def active(self, request: Request, **kwargs: Any) -> Response:
         rows = list(selectors.active_agents(self.project.pk))
-        shapes = zip(_shapes(rows), rows, strict=True)
+        shapes = zip(session_shapes(rows), rows, strict=True)
         return Response([{**shape, "cardTitle": row.card.title} for shape, row in shapes])
-
-
-def _shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
-    """As they are told, and what no event can tell: that there is no worker, or that theirs is silent."""
-    rows = list(rows)
-    waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
-    if waiting and leases.none_seen():
-        for row in waiting:
-            row.queue_reason = "no_worker"
-    owners = {row.worker_id for row in rows if row.worker_id is not None and row.state in LIVE}
-    silent = leases.silent(owners)
-    return [session_shape(row, silent=row.worker_id in silent) for row in rows]
 
 
 class MessagesQuery:

@@ -87,6 +87,7 @@ class UnderWay:
 
     version: Version
     keepable: bool = False
+    passing: bool = False
     until: float | None = None
 
 
@@ -101,11 +102,18 @@ def from_database(view: View) -> View:
         response = view(self, request, *args, **kwargs)
         under_way = request.META.get(UNDER_WAY)
         if under_way is not None:
-            under_way.keepable = True
+            under_way.keepable = not under_way.passing
             under_way.until = getattr(request.auth, "kept_until", None)
         return response
 
     return cast(View, declared)
+
+
+def passes(request: Request) -> None:
+    """Exempt this one answer of such a view: something else went into it, such as the time."""
+    under_way: UnderWay | None = request.META.get(UNDER_WAY)
+    if under_way is not None:
+        under_way.passing = True
 
 
 def version_of(request: Request) -> Version | None:

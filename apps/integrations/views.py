@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -14,13 +15,13 @@ from apps.accounts.authentication import caller
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
 from apps.agents import selectors as agents
-from apps.agents.serializers import session_shape
+from apps.agents.shown import session_shapes
 from apps.cards.rows import CardDetailRow, detail_row
 from apps.cards.serializers import card_detail, deferred_reason, is_live, iso
 from apps.cards.views import create_for
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
-from apps.common.kept import from_database
+from apps.common.kept import from_database, passes
 from apps.common.serializers import checked
 from apps.integrations.serializers import CreateFlatCardInput, StatusQuery
 from apps.projects import conditional
@@ -57,15 +58,15 @@ class CardView(APIView):
     def get(self, request: Request, card_id: int) -> HttpResponse:
         user = caller(request)
         found, detail = _reach(user, card_id)
-        etag = conditional.etag_of(found, user.pk, card_id, "flat")
-        if conditional.is_current(request, etag):
-            return conditional.not_modified(etag)
-        shape = {
-            **card_detail(detail, user_id=user.pk),
-            "columnName": detail.column_name,
-            "sessions": [session_shape(each) for each in agents.sessions_of(card_id)],
-        }
-        return conditional.json_response(dumps({"data": shape}), etag)
+
+        def shape() -> dict[str, Any]:
+            return {
+                **card_detail(detail, user_id=user.pk),
+                "columnName": detail.column_name,
+                "sessions": session_shapes(agents.sessions_of(card_id)),
+            }
+
+        return _answer(request, detail, conditional.etag_of(found, user.pk, card_id, "flat"), shape)
 
 
 class CardStatusView(APIView):
@@ -75,21 +76,29 @@ class CardStatusView(APIView):
     def get(self, request: Request, card_id: int) -> HttpResponse:
         """The status as it stands; `waiting` asks for it until it differs, or until the time is over."""
         checked(StatusQuery, request.query_params.dict())
-        return _status_response(request, *_reach(caller(request), card_id))
+        found, detail = _reach(caller(request), card_id)
+        etag = conditional.etag_of(found, card_id, "status")
+        return _answer(request, detail, etag, lambda: _status(request, detail))
 
 
-def _status_response(request: Request, found: Membership, detail: CardDetailRow) -> HttpResponse:
-    etag = conditional.etag_of(found, detail.row.id, "status")
+def _answer(
+    request: Request, detail: CardDetailRow, etag: str, shape: Callable[[], dict[str, Any]]
+) -> HttpResponse:
+    """What a live session waits for may change without a row: that there is no worker, or a silent one."""
+    if is_live(detail.row.agent_status):
+        passes(request)
+        return conditional.by_content(request, shape())
     if conditional.is_current(request, etag):
         return conditional.not_modified(etag)
-    return conditional.json_response(dumps({"data": _status(request, detail)}), etag)
+    return conditional.json_response(dumps({"data": shape()}), etag)
 
 
 def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:
     row = detail.row
     card_id = public_id("card", row.id)
     project_id = public_id("project", row.project_id)
-    session = agents.current_session(row.id) if row.agent_status is not None else None
+    newest = agents.current_session(row.id) if row.agent_status is not None else None
+    session = session_shapes([newest])[0] if newest else None
     origin = settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
     return {
         "id": card_id,
@@ -97,7 +106,9 @@ def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:
         "columnName": detail.column_name,
         "hasActiveAgent": is_live(row.agent_status),
         "agentStatus": row.agent_status,
-        "waitingFor": session.waiting_for if session else None,
+        "waitingFor": session and session["waitingFor"],
+        "queueReason": session and session["queueReason"],
+        "statusText": session and session["statusText"],
         "deferredReason": deferred_reason(row),
         "completedAt": iso(row.completed_at),
         "url": f"{origin}/projects/{project_id}/cards/{card_id}",

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.cards import services
 from apps.cards.models import Card
 from apps.projects.models import Project
+from apps.runs import leases
+from apps.runs.models import Worker
 from tests import factories
 from tests.client import Api
 
@@ -143,12 +147,12 @@ def test_a_card_that_makes_no_sense_is_refused(
 
 def test_an_unchanged_status_is_not_sent_again(api: Any, project: Project, bob: User) -> None:
     card = factories.make_card(project)
-    for path in (f"{URL}/{card.pk}", f"{URL}/{card.pk}/status"):
+    for path, status in ((f"{URL}/{card.pk}", "running"), (f"{URL}/{card.pk}/status", "completed")):
         client = api(bob)
         client.get(path)
         etag = client.response["ETag"]
         client.get(path, 304, If_None_Match=etag)
-        services.set_agent_status(card.pk, "running", noted=False)
+        services.set_agent_status(card.pk, status, noted=False)
         client.get(path, 200, If_None_Match=etag)
 
 
@@ -178,3 +182,26 @@ def test_one_card_comes_of_many_calls_with_one_external_id(project: Project, bob
     assert sorted(status for status, _ in answers) == [200] * 7 + [201]
     assert len({wire for _, wire in answers}) == 1
     assert Card.objects.count() == 1
+
+
+def test_a_card_that_no_worker_takes_up_says_so(
+    api: Any, project: Project, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_started", float("-inf"))
+    worker = Worker.objects.create(id="w1", host_id="h1", pid=1)
+    card = factories.make_card(project)
+    session = factories.make_session(card, state="queued")
+    Card.objects.filter(pk=card.pk).update(agent_status="queued")
+    client, url = api(bob), f"{URL}/{card.pk}"
+    status = client.get(f"{url}/status")
+    assert (status["queueReason"], status["statusText"]) == (None, "Starts within seconds.")
+    tag = {"If_None_Match": client.response["ETag"]}
+    client.get(f"{url}/status", 304, **tag)
+    Worker.objects.filter(pk=worker.pk).update(beat_at=timezone.now() - timedelta(minutes=1))
+    status = client.get(f"{url}/status", **tag)
+    assert status["queueReason"] == "no_worker"
+    assert status["statusText"].startswith("No worker is running")
+    [shown] = client.get(url)["sessions"]
+    assert (shown["queueReason"], shown["statusText"]) == ("no_worker", status["statusText"])
+    session.refresh_from_db()
+    assert session.queue_reason is None

@@ -1,0 +1,22 @@
+"""Sessions as they stand for whoever looks: with what no event can tell, because no row has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from apps.agents.models import AgentSession
+from apps.agents.serializers import SessionShape, session_shape
+from apps.runs import leases
+from apps.runs.models import LIVE, State
+
+
+def session_shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
+    """As they are told, and that there is no worker, or that theirs is silent."""
+    rows = list(rows)
+    waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
+    if waiting and leases.none_seen():
+        for row in waiting:
+            row.queue_reason = "no_worker"
+    owners = {row.worker_id for row in rows if row.worker_id is not None and row.state in LIVE}
+    silent = leases.silent(owners)
+    return [session_shape(row, silent=row.worker_id in silent) for row in rows]
