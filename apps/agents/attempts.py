@@ -16,24 +16,13 @@ from apps.runs.kinds import Claim
 from apps.runs.models import State
 
 
-def locked(claim: Claim) -> AgentSession:
-    """Stream first, then the session."""
-    project_id = (
-        AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
-    )
-    if project_id is None:
-        raise turns.NotOurs(claim.wire_id)
-    bus.lock(project_id)
-    return turns.owned(claim)
-
-
 @bus.atomically
 def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) -> None:
     """The process lives and its session has a name: committed before the first prompt leaves.
 
     `handover`: it is another one than before and knows nothing; that stays so until a turn has ended in it.
     """
-    session = locked(claim)
+    session = turns.locked(claim)
     session.state = State.RUNNING
     session.handover_due = session.handover_due or handover
     session.pid = pid
@@ -51,7 +40,7 @@ def defer(claim: Claim, code: str, message: str) -> None:
 
     A conversation that goes on outside of an active column has no card to defer: it fails.
     """
-    session = locked(claim)
+    session = turns.locked(claim)
     if session.card.column.column_type != ColumnType.ACTIVE:
         failed(session, "not_resumable", f"The conversation can't go on. {message}")
         return
@@ -62,7 +51,7 @@ def defer(claim: Claim, code: str, message: str) -> None:
 @bus.atomically
 def put_off(claim: Claim, code: str) -> None:
     """The place is taken for the moment: the session is tried again in a few seconds, and says why."""
-    session = locked(claim)
+    session = turns.locked(claim)
     if session.state in (State.STARTING, State.RUNNING):
         session.state = State.INTERRUPTED
         session.queue_reason = code
@@ -116,7 +105,7 @@ def end_turn(
     held; a follow-up queued → next turn; else completed, and the card steps on if it still stands in the
     session's column. `retry_after`: seconds that a provider asked to wait.
     """
-    session = locked(claim)
+    session = turns.locked(claim)
     if session.state not in (State.STARTING, State.RUNNING, State.WAITING):
         # Ended already: an attempt has one end, whatever goes wrong behind it.
         return False

@@ -147,7 +147,7 @@ class AgentKind:
     @bus.atomically
     def interrupt(self, claim: Claim) -> None:
         try:
-            session = attempts.locked(claim)
+            session = turns.locked(claim)
         except turns.NotOurs:
             return
         if session.state in (State.STARTING, State.RUNNING):

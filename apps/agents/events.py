@@ -22,7 +22,7 @@ class AgentStatus(ProjectEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestChanged(ProjectEvent):
-    """Something waits for a person, or doesn't any more."""
+    """Something waits for a person, or doesn't any more, or the agent has got its answer."""
 
     type: ClassVar[str] = "agent.request"
     request: AgentRequest

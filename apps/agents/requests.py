@@ -70,6 +70,13 @@ def close_open(session: AgentSession, state: AgentRequest.State) -> None:
         bus.publish(RequestChanged(project_id=session.project_id, request=request))
 
 
+def delivered(request: AgentRequest) -> None:
+    """The agent has the answer, and whoever watches hears of it. The stream is locked."""
+    request.delivered_at = timezone.now()
+    request.save(update_fields=["delivered_at"])
+    bus.publish(RequestChanged(project_id=request.session.project_id, request=request))
+
+
 def waiting_for(request: AgentRequest) -> dict[str, str]:
     return {"kind": request.kind, "requestId": public_id("request", request.pk)}
 
@@ -99,15 +106,15 @@ def decisions(turn_id: int) -> list[tuple[AgentRequest, bool]]:
     last = answered.order_by("-id").first()
     told: list[tuple[AgentRequest, bool]] = []
     now = timezone.now()
-    for each in answered.order_by("id"):
+    for each in answered.select_related("session", "answered_by").order_by("id"):
         heard = each.delivered_at is not None or each.told_at is not None
         if each.kind == Kind.PERMISSION and each.delivered_at is not None and each != last:
             continue
         told.append((each, heard))
         each.told_at = now
+        each.save(update_fields=["told_at"])
         if each.kind != Kind.PERMISSION and each.delivered_at is None:
-            each.delivered_at = now
-        each.save(update_fields=["told_at", "delivered_at"])
+            delivered(each)
     return told
 
 

@@ -51,6 +51,17 @@ def owned(claim: Claim) -> AgentSession:
     return session
 
 
+def locked(claim: Claim) -> AgentSession:
+    """Stream first, then the session."""
+    project_id = (
+        AgentSession.objects.filter(pk=claim.run_id).values_list("project_id", flat=True).first()
+    )
+    if project_id is None:
+        raise NotOurs(claim.wire_id)
+    bus.lock(project_id)
+    return owned(claim)
+
+
 def still_owned(claim: Claim) -> bool:
     """Whether the session that the claim still holds is asked to cancel; raises NotOurs."""
     row = (
@@ -69,7 +80,7 @@ def begin(claim: Claim) -> Prompt | None:
 
     Raises NotOurs, and Over when the turn's plan was refused.
     """
-    session = owned(claim)
+    session = locked(claim)
     turn = upcoming(session)
     if turn is None:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from apps.agents import attempts, entries, requests, sessions, turns
+from apps.agents import entries, requests, sessions, turns
 from apps.agents.events import RequestChanged
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.events import bus
@@ -41,7 +41,7 @@ def ask(claim: Claim, turn_id: int | None, asked: requests.Asked) -> Opened | No
     An agent that was started anew and asks again for a permission that was decided meanwhile gets that
     decision, once.
     """
-    session = attempts.locked(claim)
+    session = turns.locked(claim)
     if session.cancel_requested or session.state not in (State.RUNNING, State.WAITING):
         return None
     if asked.kind == AgentRequest.Kind.PERMISSION:
@@ -54,12 +54,12 @@ def ask(claim: Claim, turn_id: int | None, asked: requests.Asked) -> Opened | No
                 state=AgentRequest.State.ANSWERED,
                 delivered_at=None,
             )
+            .select_related("session", "answered_by")
             .order_by("id")
             .first()
         )
         if decided is not None:
-            decided.delivered_at = timezone.now()
-            decided.save(update_fields=["delivered_at"])
+            requests.delivered(decided)
             return Opened(answer=decided.answer)
     request = AgentRequest.objects.create(
         session=session,
@@ -88,13 +88,14 @@ def news(claim: Claim, waiting: list[int]) -> News:
     Marked before the reply leaves, like a prompt: what a crash swallows in between is told in the prompt
     that takes the turn up again.
     """
-    session = turns.owned(claim)
+    session = turns.locked(claim)
     answered = AgentRequest.objects.filter(
         pk__in=waiting, state=AgentRequest.State.ANSWERED, delivered_at=None
     )
-    answers = {row.pk: row.answer or {} for row in answered}
-    if answers:
-        AgentRequest.objects.filter(pk__in=answers).update(delivered_at=timezone.now())
+    answers: dict[int, dict[str, Any]] = {}
+    for row in answered.select_related("session", "answered_by").order_by("id"):
+        answers[row.pk] = row.answer or {}
+        requests.delivered(row)
     following = AgentMessage.objects.filter(session=session, queue=AgentMessage.Queue.NEXT)
     return News(answers, following.exists())
 

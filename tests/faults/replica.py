@@ -28,9 +28,8 @@ STEPS = {
 }
 
 
-# In one of REST and events only: what depends on who looks and when (no worker's beat is seen), when an agent
-# took its answer, a move's origin, the prompt.
-UNTOLD = ("unread", "statusText", "deliveredAt", "fromColumnId", "prompt")
+# In one of REST and events only: what depends on who looks, a move's origin, the prompt.
+UNTOLD = ("unread", "fromColumnId", "prompt")
 
 
 def is_live(session: Row) -> bool:
@@ -129,7 +128,10 @@ class Replica:
     def _request(self, request: Row) -> None:
         del request["projectId"]
         known = self.requests.get(request["id"])
-        assert known is None or known["state"] == "open", (known, request)
+        if known is not None and known["state"] != "open":
+            # The agent has taken its answer.
+            assert known["deliveredAt"] is None, (known, request)
+            assert request == {**known, "deliveredAt": request["deliveredAt"]}, (known, request)
         self.requests[request["id"]] = request
 
     def of_card(self, card_id: str) -> list[Row]:
@@ -150,8 +152,13 @@ class Replica:
 
 def told(row: Row) -> Row:
     shown = {name: value for name, value in row.items() if name not in UNTOLD}
+    # What no event can tell: that no worker's beat is seen.
     if shown.get("queueReason") == "no_worker":
         shown["queueReason"] = None
+    if "statusText" in row and row["status"] in ("queued", "interrupted"):
+        shown.pop("statusText")
+    elif "no sign of life" in (shown.get("statusText") or ""):
+        shown["statusText"] = None
     return shown
 
 

@@ -33,6 +33,19 @@ def answer(board: Board, card: Card, request: Any, **body: Any) -> Any:
     return board.api.post(f"{card.url}/agent/requests/{request['id']}/answer", body)
 
 
+def last_told(board: Board, card: Card, request: Any) -> Any:
+    """The request as the events of its project leave it."""
+    with board.watch() as watch:
+        last = watch.subscribe(projectId=card.project.id, since=0)["data"]["seq"]
+        watch.wait(lambda frame: frame.get("seq") == last, what="the last event")
+        told = [
+            frame["data"]
+            for frame in watch.frames
+            if frame["type"] == "agent.request" and frame["data"]["id"] == request["id"]
+        ]
+    return {name: value for name, value in told[-1].items() if name != "projectId"}
+
+
 @contextlib.contextmanager
 def worker_down(board: Board) -> Iterator[None]:
     """The worker is killed, and nobody starts another one meanwhile."""
@@ -67,6 +80,7 @@ def test_an_agent_waits_for_leave_and_goes_on_with_it(board: Board, asking: Proj
     assert board.texts(card) == ["deployed"]
     [stored] = board.api.get(f"{card.url}/agent/requests")
     assert stored["deliveredAt"] is not None
+    assert last_told(board, card, stored) == stored
     board.assert_gapless(card)
 
 
@@ -224,7 +238,9 @@ def test_a_parked_agent_needs_no_process_and_goes_on_with_the_answer(tmp_path: P
         assert (board.worktree(card) / "done.txt").read_text() == "once\n"
         assert len(board.prompts(card)) == 2
         assert "granted" in board.prompts(card)[1]
-        assert len(board.api.get(f"{card.url}/agent/requests")) == 1
+        [stored] = board.api.get(f"{card.url}/agent/requests")
+        assert stored["deliveredAt"] is not None
+        assert last_told(board, card, stored) == stored
 
         plan = board.make_project(permissionMode="plan")
         for option, text, end in (
