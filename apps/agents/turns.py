@@ -14,6 +14,7 @@ from django.utils import timezone
 from apps.agents import entries, requests
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.cards.models import Card
+from apps.cards.pipelines import instruction_of
 from apps.events import bus
 from apps.runs.kinds import Claim
 
@@ -208,14 +209,13 @@ def _was_told(session: AgentSession) -> bool:
 
 
 def first_prompt(card: Card) -> str:
-    """The task (title and prompt), then the column's instruction."""
+    """The task (title and prompt), then the instruction of the step: the card's own, else the column's."""
     parts = [f"# {card.title}"]
     if card.prompt.strip():
         parts.append(card.prompt.strip())
-    if card.column.prompt and card.column.prompt.strip():
-        parts.append(
-            f"## What to do in this step ({card.column.name})\n\n{card.column.prompt.strip()}"
-        )
+    instruction = (instruction_of(card) or "").strip()
+    if instruction:
+        parts.append(f"## What to do in this step ({card.column.name})\n\n{instruction}")
     return "\n\n".join(parts)
 
 

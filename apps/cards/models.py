@@ -96,6 +96,28 @@ class Dependency(models.Model):
         return f"{self.card_id} after {self.blocker_id}"
 
 
+class PipelineStep(models.Model):
+    """A column on a card's own way over its board. A card without any goes through all of them.
+
+    `prompt` is this card's instruction there; null is the column's own.
+    """
+
+    card = models.ForeignKey(
+        Card, on_delete=models.CASCADE, related_name="pipeline", db_index=False
+    )
+    column = models.ForeignKey(Column, on_delete=models.CASCADE, related_name="+")
+    position = models.PositiveIntegerField()
+    prompt = models.TextField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["card", "column"], name="one_step_per_column"),
+        ]
+
+    def __str__(self) -> str:
+        return f"step {self.position} of card {self.card_id}"
+
+
 class CardRead(models.Model):
     """How far a person has read a card: the project's seq at that moment."""
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from apps.boards.models import Column
+
 
 class CardRow(NamedTuple):
     """Times are UTC, with or without saying so. `blockers` are ids, comma separated."""
@@ -67,6 +69,17 @@ class CardDetailRow(NamedTuple):
     column_name: str
     # How far the person who asks has read it.
     read_seq: int
+
+
+class Step(NamedTuple):
+    """A column on a card's way. `prompt` is the card's own for it; None is the column's."""
+
+    column: Column
+    prompt: str | None
+
+    @property
+    def instruction(self) -> str | None:
+        return self.prompt or self.column.prompt
 
 
 def row_of(card_id: int) -> CardDetailRow:

@@ -26,15 +26,6 @@ def first_column(board_id: int, *types: str) -> Column | None:
     return (columns.filter(column_type__in=types) if types else columns).first()
 
 
-def next_column(card: Card) -> Column | None:
-    """Where a card goes when its step is done: the next active column of its board, else the first done."""
-    here = card.column
-    later = Column.objects.filter(
-        board_id=here.board_id, column_type=ColumnType.ACTIVE, position__gt=here.position
-    )
-    return later.order_by("position", "pk").first() or first_column(here.board_id, ColumnType.DONE)
-
-
 def landing_column(
     project_id: int,
     *,

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
-from apps.cards.rows import CardDetailRow, CardRow, is_unread
+from apps.cards.rows import CardDetailRow, CardRow, Step, is_unread
 from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
@@ -20,6 +20,7 @@ PROMPT_LIMIT = 100_000
 LABEL_LIMIT = 100
 MOST_LABELS = 20
 MOST_BLOCKERS = 200
+MOST_STEPS = 1_000
 
 _LIVE = frozenset(str(state) for state in LIVE)
 
@@ -74,6 +75,20 @@ def card_detail(detail: CardDetailRow, *, user_id: int) -> dict[str, Any]:
         **card_summary(row),
         "prompt": detail.prompt,
         "unread": is_unread(row, read_seq=detail.read_seq, user_id=user_id),
+    }
+
+
+def pipeline_shape(steps: Sequence[Step]) -> dict[str, Any]:
+    return {
+        "steps": [
+            {
+                "columnId": public_id("column", step.column.pk),
+                "columnName": step.column.name,
+                "prompt": step.instruction,
+                "inherited": not step.prompt,
+            }
+            for step in steps
+        ]
     }
 
 
@@ -158,6 +173,20 @@ class MoveCardInput(Serializer):
     column_id = PublicIdField("column")
     position = WholeField(required=False, allow_null=True)
     defer = FlagField(required=False)
+
+
+class StepInput(Serializer):
+    """`inherited`, as answers have it, is the column's own prompt, whatever `prompt` says."""
+
+    column_id = PublicIdField("column")
+    prompt = PromptField(required=False)
+    inherited = FlagField(required=False)
+
+
+class PipelineInput(Serializer):
+    """All the steps in their order; none at all restores the board's."""
+
+    steps = serializers.ListField(child=StepInput(), max_length=MOST_STEPS)
 
 
 class AutoModeInput(Serializer):

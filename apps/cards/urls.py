@@ -20,4 +20,6 @@ urlpatterns = [
     path(f"{CARD}/activate", CardViewSet.as_view({"post": "activate"})),
     path(f"{CARD}/auto-mode", CardViewSet.as_view({"patch": "auto_mode"})),
     path(f"{CARD}/credential", CardViewSet.as_view({"put": "credential"})),
+    path(f"{CARD}/approve-auto", CardViewSet.as_view({"post": "approve_auto"})),
+    path(f"{CARD}/pipeline", CardViewSet.as_view({"get": "pipeline", "put": "set_pipeline"})),
 ]

@@ -11,15 +11,18 @@ from apps.accounts.reach import Tokens
 from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
+from apps.cards.pipelines import steps_of
 from apps.cards.rows import detail_row
 from apps.cards.selectors import card_of, landing_column
 from apps.cards.serializers import (
     AutoModeInput,
     CreateCardInput,
     MoveCardInput,
+    PipelineInput,
     UpdateCardInput,
     card_detail,
     diff_shape,
+    pipeline_shape,
 )
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
@@ -94,6 +97,9 @@ class CardViewSet(ProjectScopedViewSet):
         "activate": Role.MEMBER,
         "auto_mode": Role.MEMBER,
         "credential": Role.MEMBER,
+        "approve_auto": Role.MEMBER,
+        "pipeline": Role.MEMBER,
+        "set_pipeline": Role.MEMBER,
     }
     tokens = Tokens.ALL
 
@@ -181,3 +187,26 @@ class CardViewSet(ProjectScopedViewSet):
         require_assignable(credential_id, self.user)
         card = services.set_credential(card, credential_id, by=self.user.pk)
         return Response(detail_of(card, self.user))
+
+    def approve_auto(self, request: Request, **kwargs: Any) -> Response:
+        services.approve_step(self.card(), by=self.user.pk)
+        return Response(status=204)
+
+    @from_database
+    def pipeline(self, request: Request, **kwargs: Any) -> HttpResponse:
+        card = self.card()
+        etag = conditional.etag_of(self.membership, "pipeline", card.pk)
+        if conditional.is_current(request, etag):
+            return conditional.not_modified(etag)
+        body = dumps({"data": pipeline_shape(steps_of(card))})
+        return conditional.json_response(body, etag)
+
+    def set_pipeline(self, request: Request, **kwargs: Any) -> Response:
+        card = self.card()
+        given = checked(PipelineInput, request.data)["steps"]
+        steps = [
+            (each["column_id"], None if each.get("inherited") else each.get("prompt") or None)
+            for each in given
+        ]
+        card = services.set_pipeline(card, steps, by=self.user.pk)
+        return Response(pipeline_shape(steps_of(card)))

@@ -42,7 +42,9 @@ LISTS = {
     "/api/projects/{project}/columns": 2,
     "/api/projects/{project}/cards": 3,
     "/api/projects/{project}/cards/{card}": 2,
+    "/api/projects/{project}/cards/{card}/pipeline": 4,
     "/api/projects/{project}/active-agents": 2,
+    "/api/board-templates": 1,
     "/api/cards/{card}": 3,
     "/api/cards/{card}/status": 2,
 }

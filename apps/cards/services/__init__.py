@@ -1,6 +1,6 @@
 """What changes cards. Every service locks the project's stream, looks again, changes, and publishes."""
 
-from apps.cards.selectors import next_column
+from apps.cards.pipelines import next_column
 from apps.cards.services.agent_state import clear_deferral, defer_card, set_agent_status
 from apps.cards.services.creating import create_card, create_or_find_card
 from apps.cards.services.deleting import delete_card, release_board, release_project
@@ -8,13 +8,15 @@ from apps.cards.services.editing import (
     release_credential,
     set_auto_mode,
     set_credential,
+    set_pipeline,
     update_card,
 )
-from apps.cards.services.moving import activate_card, complete_card, move, move_card
+from apps.cards.services.moving import activate_card, approve_step, complete_card, move, move_card
 from apps.cards.services.reading import mark_viewed
 
 __all__ = [
     "activate_card",
+    "approve_step",
     "clear_deferral",
     "complete_card",
     "create_card",
@@ -31,5 +33,6 @@ __all__ = [
     "set_agent_status",
     "set_auto_mode",
     "set_credential",
+    "set_pipeline",
     "update_card",
 ]

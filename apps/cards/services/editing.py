@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils import timezone
 
+from apps.boards.models import Column
 from apps.cards.events import CardUpdated
-from apps.cards.models import Card
-from apps.cards.selectors import next_column
+from apps.cards.models import Card, PipelineStep
+from apps.cards.pipelines import next_column
 from apps.cards.services.blocking import set_blockers, start_if_unblocked
 from apps.cards.services.moving import move_card
 from apps.cards.services.standing import fresh, next_seq
+from apps.common.errors import Invalid
+from apps.common.ids import public_id
 from apps.credentials.models import Credential
 from apps.events import bus
 
@@ -55,6 +59,35 @@ def set_auto_mode(card: Card, *, enabled: bool, by: int | None) -> Card:
         if onward is not None:
             return move_card(card, to=onward, by=by)
     return card
+
+
+@bus.atomically
+def set_pipeline(card: Card, steps: Sequence[tuple[int, str | None]], *, by: int | None) -> Card:
+    """Replace the card's own way: (column, own prompt or None) each; none at all is its board's way.
+
+    Invalid on a column of another board and on one that is named twice.
+    """
+    bus.lock(card.project_id)
+    card = fresh(card)
+    column_ids = [column_id for column_id, _ in steps]
+    board = Column.objects.filter(board_id=card.column.board_id, pk__in=column_ids)
+    known = set(board.values_list("pk", flat=True))
+    for place, column_id in enumerate(column_ids):
+        if column_id not in known:
+            raise Invalid(
+                f"steps: there is no column {public_id('column', column_id)} on the card's board."
+            )
+        if column_id in column_ids[:place]:
+            raise Invalid(f"steps: {public_id('column', column_id)} is named twice.")
+    own = PipelineStep.objects.filter(card=card).order_by("position", "pk")
+    if list(own.values_list("column_id", "prompt")) == list(steps):
+        return card
+    own.delete()
+    PipelineStep.objects.bulk_create(
+        PipelineStep(card=card, column_id=column_id, position=place, prompt=prompt)
+        for place, (column_id, prompt) in enumerate(steps)
+    )
+    return _save(card, {}, by=by, anyway=True)
 
 
 def _save(card: Card, changes: dict[str, Any], *, by: int | None, anyway: bool = False) -> Card:

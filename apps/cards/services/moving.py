@@ -8,7 +8,8 @@ from apps.boards.models import Column, ColumnType
 from apps.cards import starting
 from apps.cards.events import CardMoved, CardUpdated
 from apps.cards.models import Card
-from apps.cards.selectors import first_active, first_column
+from apps.cards.pipelines import next_column, starting_column
+from apps.cards.selectors import first_column
 from apps.cards.serializers import is_live
 from apps.cards.services.blocking import start_unblocked
 from apps.cards.services.creating import COMPLETE
@@ -157,10 +158,29 @@ def _activate(card: Card, *, by: int | None) -> Card:
             "The card is done; move it back to work on it again.", code="card_is_complete"
         )
     if card.column.column_type == ColumnType.BACKLOG:
-        return move_card(card, to=first_active(card.column.board_id), by=by)
+        return move_card(card, to=starting_column(card), by=by)
     if is_live(card.agent_status):
         return card
     if card.defer:
         write(card, {"defer": False})
     starting.start(card, by=by)
     return card
+
+
+@bus.atomically
+def approve_step(card: Card, *, by: int | None) -> Card:
+    """Move a card on whose step is finished and waits for a person's word; Conflict when none waits."""
+    bus.lock(card.project_id)
+    card = fresh(card)
+    if not card.pending_approval:
+        raise Conflict(
+            "No finished step of this card waits for approval.", code="nothing_to_approve"
+        )
+    onward = next_column(card)
+    if onward is None:
+        raise Conflict(
+            "There is no later active column and no done column that the card could go to;"
+            " add one to the board, or move the card yourself.",
+            code="no_next_column",
+        )
+    return move_card(card, to=onward, by=by)
