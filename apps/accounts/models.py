@@ -58,6 +58,20 @@ class User(AbstractBaseUser):
         return self.role == Role.SUPER_ADMIN
 
 
+class Preferences(models.Model):
+    """How one person wants it: what differs from the defaults, by the names on the wire."""
+
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, primary_key=True, related_name="preferences"
+    )
+    settings = models.JSONField(default=dict)
+    notifications = models.JSONField(default=dict)
+    shortcuts = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"of {self.user_id}"
+
+
 class PersonalToken(models.Model):
     """What a program signs in with; see `accounts.personal_tokens`."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from apps.accounts.models import Role
@@ -25,3 +25,21 @@ class IsAdmin(BasePermission):
             Role.SUPER_ADMIN,
             Role.ADMIN,
         )
+
+
+class ChangedBySuperAdmin(IsSuperAdmin):
+    """Whoever is signed in may read it."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.method in SAFE_METHODS:
+            return bool(request.user.is_authenticated)
+        return super().has_permission(request, view)
+
+
+class ChangedByAdmin(IsAdmin):
+    """Whoever is signed in may read it."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.method in SAFE_METHODS:
+            return bool(request.user.is_authenticated)
+        return super().has_permission(request, view)

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import re
+
+from django.db.models import Q
+
 from apps.accounts.models import User
+
+MOST_FOUND = 20
 
 
 def has_users() -> bool:
@@ -12,3 +18,14 @@ def held_account(email: str) -> User | None:
     """Whoever has this email (lower-case); nobody deletes them until the transaction ends."""
     people = User.objects.select_for_update(no_key=True)
     return people.filter(email=email, is_active=True, is_local=False).first()
+
+
+def people_like(text: str) -> list[User]:
+    """Those whose name or email contains it, in any case; as many as fit in a list to choose from."""
+    if not text or "\0" in text:
+        return []
+    # SQLite's LIKE knows the case of ASCII letters only; a regular expression knows it of all.
+    pattern = re.escape(text)
+    people = User.objects.filter(is_active=True, is_local=False)
+    found = people.filter(Q(display_name__iregex=pattern) | Q(email__iregex=pattern))
+    return list(found.order_by("display_name", "pk")[:MOST_FOUND])

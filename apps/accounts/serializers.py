@@ -42,6 +42,17 @@ class UserDetail(Serializer):
     updated_at = TimeField()
 
 
+class UserFound(Serializer):
+    id = PublicIdField("user", source="pk")
+    email = serializers.CharField()
+    display_name = serializers.CharField()
+    avatar_url = serializers.CharField()
+
+
+class AuthSettingsInput(Serializer):
+    enabled = FlagField()
+
+
 class LoginInput(Serializer):
     email = TextField(max_length=1_000)
     password = PasswordField()

@@ -17,6 +17,7 @@ from apps.accounts.models import PersonalToken, Role, User
 from apps.accounts.selectors import has_users
 from apps.common.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
 from apps.configuration.models import Setting
+from apps.configuration.store import AUTH_ENABLED
 from apps.events import telling
 from apps.events.bus import atomically
 
@@ -170,6 +171,23 @@ def end_all_tokens(user: User) -> User:
     PersonalToken.objects.filter(user=user).delete()
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
     return _revoked(user)
+
+
+def switch_accounts(*, on: bool) -> None:
+    """Other processes follow within a second; sockets that came in without a token end then."""
+    if settings.AUTH_FIXED_OFF:
+        raise Conflict(
+            "The server was started with KANBAN_AUTH=off, which decides this. Start it without.",
+            code="auth_fixed",
+        )
+    if not on and not settings.LOOPBACK:
+        raise Conflict(
+            "Accounts can be switched off only on a loopback KANBAN_HOST without KANBAN_PUBLIC_URL:"
+            " everybody else who reaches this server could run commands on it.",
+            code="auth_needed",
+        )
+    AUTH_ENABLED.set(on)
+    forget_all()
 
 
 def _revoked(user: User) -> User:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,9 +13,11 @@ from apps.accounts import services, setup_code, tokens
 from apps.accounts.adapter import limit_joining
 from apps.accounts.authentication import OpenAuthentication, auth_enabled, caller
 from apps.accounts.models import PersonalToken, User
+from apps.accounts.permissions import ChangedBySuperAdmin
 from apps.accounts.reach import Tokens
-from apps.accounts.selectors import has_users
+from apps.accounts.selectors import has_users, people_like
 from apps.accounts.serializers import (
+    AuthSettingsInput,
     ChangePasswordInput,
     CreateTokenInput,
     LoginInput,
@@ -23,7 +26,9 @@ from apps.accounts.serializers import (
     SetupInput,
     TokenDetail,
     UserDetail,
+    UserFound,
 )
+from apps.common import conditional
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 
@@ -50,6 +55,24 @@ class AuthStatusView(OpenView):
                 "registration": settings.REGISTRATION,
             }
         )
+
+
+class AuthSettingsView(APIView):
+    permission_classes = [ChangedBySuperAdmin]
+
+    def get(self, request: Request) -> Response:
+        return Response({"enabled": auth_enabled()})
+
+    def put(self, request: Request) -> Response:
+        services.switch_accounts(on=checked(AuthSettingsInput, request.data)["enabled"])
+        return Response({"enabled": auth_enabled()})
+
+
+class UserSearchView(APIView):
+    @from_database
+    def get(self, request: Request) -> HttpResponse:
+        found = people_like(request.query_params.get("q", "").strip())
+        return conditional.by_content(request, UserFound(found, many=True).data)
 
 
 class SetupView(OpenView):

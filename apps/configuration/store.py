@@ -39,3 +39,4 @@ class Declared(Generic[T]):
 
 
 AUTH_ENABLED = Declared("auth.enabled", default=True)
+CONTEXT_RELAY = Declared("context.relay", default="manual")
