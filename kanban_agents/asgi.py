@@ -10,9 +10,10 @@ from kanban_agents.servers import LARGEST_BODY
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
-# Git and providers: what may take over a second must not hold up what takes a millisecond.
+# Git, providers, many cards at once: what may take over a second must not hold up what takes a millisecond.
 _SLOW = re.compile(
-    r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?)(?:/|$)"
+    r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?"
+    r"|clean-all|bulk)(?:/|$)"
 )
 # Asks git whether something would be lost, or the host that has the worktree.
 _DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")

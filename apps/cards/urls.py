@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.cards.views import CardViewSet
+from apps.cards.views import CardViewSet, ColumnCardsViewSet
 
 CARDS = "projects/<project:project_id>/cards"
 CARD = f"{CARDS}/<card:card_id>"
@@ -22,4 +22,8 @@ urlpatterns = [
     path(f"{CARD}/credential", CardViewSet.as_view({"put": "credential"})),
     path(f"{CARD}/approve-auto", CardViewSet.as_view({"post": "approve_auto"})),
     path(f"{CARD}/pipeline", CardViewSet.as_view({"get": "pipeline", "put": "set_pipeline"})),
+    path(
+        "projects/<project:project_id>/columns/<column:column_id>/clean-all",
+        ColumnCardsViewSet.as_view({"post": "clean_all"}),
+    ),
 ]

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
+from apps.boards.models import Column
 from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
@@ -26,6 +27,7 @@ from apps.cards.serializers import (
 )
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
+from apps.common.fetching import fetch
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
@@ -210,3 +212,16 @@ class CardViewSet(ProjectScopedViewSet):
         ]
         card = services.set_pipeline(card, steps, by=self.user.pk)
         return Response(pipeline_shape(steps_of(card)))
+
+
+class ColumnCardsViewSet(ProjectScopedViewSet):
+    """What is done to all cards of a column; the column itself is another app's."""
+
+    roles = {"clean_all": Role.MEMBER}
+
+    def clean_all(self, request: Request, **kwargs: Any) -> Response:
+        column = fetch(Column, self.kwargs["column_id"], project_id=self.project.pk)
+        if column is None:
+            raise nothing_here()
+        services.clean_column(column, by=self.user.pk)
+        return Response(status=204)

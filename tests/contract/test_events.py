@@ -152,6 +152,7 @@ def test_a_copy_follows_a_long_day_of_work(
                 ("PATCH", f"{url}/boards/{board}", {"name": f"b{number}"}),
                 ("POST", f"{url}/columns", body),
                 ("PATCH", f"{url}/columns/reorder", {"ids": [column]}),
+                ("POST", f"{url}/columns/{column}/clean-all", {}),
                 ("DELETE", f"{url}/columns/{empty}", {}),
                 ("DELETE", f"{url}/boards/{board}", {}),
             ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.boards.models import Board
+from apps.boards.models import Board, Column
 from apps.cards import deleting, worktrees
 from apps.cards.events import CardDeleted, CardUpdated
 from apps.cards.models import Card, Dependency, Worktree
@@ -12,6 +12,9 @@ from apps.cards.services.standing import close_gap, fresh
 from apps.common.errors import Conflict
 from apps.events import bus
 from apps.projects.models import Project
+
+# Fewer would wait for the disk too often, more would keep everybody else waiting.
+AT_ONCE = 50
 
 
 def delete_card(card: Card, *, force: bool, by: int | None) -> None:
@@ -43,22 +46,49 @@ def _delete(card: Card, *, force: bool, by: int | None) -> None:
     card = fresh(card)
     if not force:
         _refuse_while_running(card)
-    deleting.announce([card.pk])
-    _remove_worktrees([card.pk], forced=force)
-    waiting = _unchain([card.pk])
-    card_id, column = card.pk, card.column
-    card.delete()
-    close_gap(column.pk, card.position)
-    bus.publish(
-        CardDeleted(
+    take_out([card], force=force, by=by)
+
+
+def clean_column(column: Column, *, by: int | None) -> None:
+    """Delete all cards that stand in the column, as with `force`; what comes into it meanwhile stays.
+
+    Some at a time, so that others get their turn and browsers see it go on; repeatable when it was cut off.
+    """
+    cards = Card.objects.filter(column=column).order_by("-position", "-pk")
+    card_ids = list(cards.values_list("pk", flat=True))
+    for start in range(0, len(card_ids), AT_ONCE):
+        _clean(column, card_ids[start : start + AT_ONCE], by=by)
+
+
+@bus.atomically
+def _clean(column: Column, card_ids: list[int], *, by: int | None) -> None:
+    bus.lock(column.project_id)
+    still_there = Card.objects.select_related("column").filter(column=column, pk__in=card_ids)
+    cards = list(still_there.order_by("-position", "-pk"))
+    if cards:
+        take_out(cards, force=True, by=by)
+
+
+def take_out(cards: list[Card], *, force: bool, by: int | None) -> None:
+    """Cards of one project, as they are now, the stream locked: each with an event of its own."""
+    card_ids = sorted(card.pk for card in cards)
+    deleting.announce(card_ids)
+    _remove_worktrees(card_ids, forced=force)
+    waiting = _unchain(card_ids)
+    Card.objects.filter(pk__in=card_ids).delete()
+    # From behind: none of them is shifted before its own gap is closed.
+    for card in sorted(cards, key=lambda card: -card.position):
+        close_gap(card.column_id, card.position)
+    for card in cards:
+        event = CardDeleted(
             project_id=card.project_id,
-            card_id=card_id,
-            column_id=column.pk,
-            board_id=column.board_id,
-        ),
-        by=by,
-    )
-    _tell_unchained(card.project_id, waiting, by=by)
+            card_id=card.pk,
+            column_id=card.column_id,
+            board_id=card.column.board_id,
+        )
+        bus.publish(event, by=by)
+    if waiting:
+        _tell_unchained(cards[0].project_id, waiting, by=by)
 
 
 def release_board(board: Board) -> None:
