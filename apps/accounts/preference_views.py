@@ -7,12 +7,15 @@ from rest_framework.views import APIView
 
 from apps.accounts import preferences
 from apps.accounts.authentication import caller
+from apps.accounts.reach import Tokens
 from apps.common import conditional
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 
 
 class SettingsView(APIView):
+    tokens = Tokens.NONE
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         return conditional.by_content(request, preferences.settings_of(caller(request)))
@@ -23,6 +26,8 @@ class SettingsView(APIView):
 
 
 class NotificationsView(APIView):
+    tokens = Tokens.NONE
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         return conditional.by_content(request, preferences.notifications_of(caller(request)))
@@ -33,6 +38,8 @@ class NotificationsView(APIView):
 
 
 class ShortcutsView(APIView):
+    tokens = Tokens.NONE
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         return conditional.by_content(request, preferences.shortcuts_of(caller(request)))

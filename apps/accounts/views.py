@@ -58,6 +58,8 @@ class AuthStatusView(OpenView):
 
 
 class AuthSettingsView(APIView):
+    tokens = Tokens.NONE
+
     permission_classes = [ChangedBySuperAdmin]
 
     def get(self, request: Request) -> Response:
@@ -69,6 +71,8 @@ class AuthSettingsView(APIView):
 
 
 class UserSearchView(APIView):
+    tokens = Tokens.NONE
+
     @from_database
     def get(self, request: Request) -> HttpResponse:
         found = people_like(request.query_params.get("q", "").strip())

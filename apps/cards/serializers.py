@@ -84,7 +84,7 @@ def pipeline_shape(steps: Sequence[Step]) -> dict[str, Any]:
             {
                 "columnId": public_id("column", step.column.pk),
                 "columnName": step.column.name,
-                "prompt": step.instruction,
+                "prompt": step.instruction or "",
                 "inherited": not step.prompt,
             }
             for step in steps

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.accounts.permissions import ChangedByAdmin
+from apps.accounts.reach import Tokens
 from apps.common import conditional
 from apps.common.kept import from_database
 from apps.common.serializers import Serializer, checked
@@ -19,6 +20,8 @@ class ContextRelayInput(Serializer):
 
 class ContextRelayView(APIView):
     """Whether a session that has nearly filled its context hands over to a new one; for all projects."""
+
+    tokens = Tokens.NONE
 
     permission_classes = [ChangedByAdmin]
 

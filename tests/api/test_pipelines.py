@@ -61,14 +61,14 @@ def test_without_steps_of_its_own_a_card_goes_through_its_board_but_the_archive(
         {
             "columnId": columns["Backlog"],
             "columnName": "Backlog",
-            "prompt": None,
+            "prompt": "",
             "inherited": True,
         },
         *(
             {"columnId": columns[n], "columnName": n, "prompt": f"{n} it.", "inherited": True}
             for n in NAMES
         ),
-        {"columnId": columns["Done"], "columnName": "Done", "prompt": None, "inherited": True},
+        {"columnId": columns["Done"], "columnName": "Done", "prompt": "", "inherited": True},
     ]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import transaction
 from rest_framework.authentication import BaseAuthentication
 
 from apps.accounts.authentication import BearerAuthentication, OpenAuthentication
@@ -16,7 +14,7 @@ from apps.projects.models import Project
 from apps.projects.scoping import ProjectScopedViewSet, Role
 from tests import factories
 from tests.contract.endpoints import Endpoint, Route, endpoints, routed, routes
-from tests.contract.world import World, make_world
+from tests.contract.world import World
 
 SIGNED_IN = ("charlie", "bob", "alice", "dora", "olga", "eve", "root")
 TOKENS = ("read-only token", "project token", "token elsewhere", "revoked token")
@@ -60,15 +58,6 @@ AUDIENCES: dict[str, tuple[set[str], dict[str, int]]] = {
 }
 # Let in, though the thing's state or the empty body may not allow it.
 LET_IN = {200, 201, 202, 204, 302, 400, 409, 413, 415, 429, 502, 503}
-
-
-@pytest.fixture(scope="module")
-def world(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    with django_db_blocker.unblock(), transaction.atomic():
-        yield make_world(tmp_path_factory.mktemp("world"))
-        transaction.set_rollback(True)
 
 
 def _expected(endpoint: Endpoint, person: str) -> int | None:

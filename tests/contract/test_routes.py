@@ -8,6 +8,9 @@ from tests.contract.endpoints import endpoints, routed, routes
 
 # Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
 # Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
+# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
+# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
+# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
 NOT_YET = {
     "admin-users.list",
     "admin-users.create",
@@ -20,9 +23,6 @@ NOT_YET = {
     "projects.mark-all-read",
     "projects.export",
     "columns.clean-all",
-    "cards.approve-auto",
-    "cards.pipeline.get",
-    "cards.pipeline.update",
     "cards.attachments.list",
     "cards.attachments.upload",
     "attachments.download",
@@ -49,17 +49,6 @@ NOT_YET = {
     "scripts.run",
     "scripts.cancel",
     "slash-commands.list",
-    "settings.auth.get",
-    "settings.auth.update",
-    "settings.notifications.get",
-    "settings.notifications.update",
-    "settings.context-relay.get",
-    "settings.context-relay.update",
-    "settings.keyboard-shortcuts.get",
-    "settings.keyboard-shortcuts.update",
-    "user-settings.get",
-    "user-settings.update",
-    "users.search",
     "panel-states.get",
     "panel-states.update",
     "panel-states.delete",

@@ -5,6 +5,7 @@ Whatever a request changes is rolled back after it (`World.ask`), so thousands c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,24 @@ class World:
         given = {**self.ids, **ids}
         return self.send(person, endpoint.method, endpoint.address(given), endpoint.request(given))
 
-    def send(self, person: str, method: str, path: str, body: Any, **headers: str) -> Any:
+    def send(
+        self,
+        person: str,
+        method: str,
+        path: str,
+        body: Any,
+        before: Callable[[], Any] = lambda: None,
+    ) -> Any:
+        """The same for any request; `before` is undone after it too."""
         client = self.people[person]
         authentication.forget_all()
         bodies.forget_all()
         with transaction.atomic():
+            before()
             if method == "GET":
-                client.request(method, path, status=None, **headers)
+                client.request(method, path, status=None)
             else:
-                client.request(method, path, body, None, **headers)
+                client.request(method, path, body, None)
             transaction.set_rollback(True)
         return client.response
 
@@ -101,7 +111,7 @@ def _ids(project: Project, alice: User, fred: User, meadow: Path) -> dict[str, A
     card = factories.make_card(project)
     session = factories.make_session(card)
     credential = factories.make_credential(
-        alice, provider=Provider.OPENAI_COMPATIBLE, base_url=NOWHERE, model="none"
+        alice, provider=Provider.OPENAI_COMPATIBLE, base_url=NOWHERE, model="none", hint="…wxyz"
     )
     template = BoardTemplate.objects.create(
         name="Beds", columns=[{"name": "To do", "columnType": "backlog"}], created_by=alice
