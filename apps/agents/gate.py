@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from apps.agents.presets import BUILTIN, Preset, PresetProblem, all_presets, default_for
 from apps.cards import gate as cards_gate
 from apps.cards.models import Card
+from apps.common.errors import Conflict, Invalid
 from apps.credentials.resolution import Usable, resolve
 from apps.credentials.sealing import CannotUnseal
 from apps.projects.models import PermissionMode
@@ -94,6 +95,18 @@ NO_CREDENTIAL = Obstacle(
     "No API key for this card: store a credential and choose it for the card or the project,"
     " then activate the card (POST …/cards/<id>/activate).",
 )
+
+
+def require_known(agent: str | None) -> None:
+    """Raises Invalid for an agent that a project can't name here."""
+    try:
+        known = sorted(all_presets())
+    except PresetProblem as problem:
+        raise Conflict(
+            f"The operator's agent presets can't be read: {problem}", code="bad_presets"
+        ) from None
+    if agent is not None and agent not in known:
+        raise Invalid(f"agent: there is no agent “{agent}” here; there are: {', '.join(known)}.")
 
 
 def examine(card: Card) -> Equipment | Obstacle:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from apps.agents import sessions
+from apps.agents import gate, reconsidering, sessions
 from apps.cards import deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
 from apps.events.bus import listen
+from apps.projects import lifecycle
+from apps.projects.models import Project
 
 
 @listen(CardCreated)
@@ -36,6 +38,19 @@ def start(card: Card, by: int | None) -> None:
 @starting.on_stop
 def stop(card: Card, by: int | None) -> None:
     sessions.stop(card.pk, by=by, did="completed the card, which ends this work.")
+
+
+@starting.on_reconsider
+def reconsider(card: Card) -> None:
+    reconsidering.one(card)
+
+
+@lifecycle.on_change
+def project_changed(project: Project, names: frozenset[str]) -> None:
+    if "agent" in names:
+        gate.require_known(project.agent)
+    if names & {"agent", "credential_id", "model", "permission_mode"}:
+        reconsidering.cards_of(project)
 
 
 @deleting.on_delete

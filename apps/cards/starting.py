@@ -12,8 +12,11 @@ from apps.cards.models import Card
 Starter = Callable[[Card, int | None], None]
 Stopper = Callable[[Card, int | None], None]
 
+Reconsiderer = Callable[[Card], None]
+
 _starters: list[Starter] = []
 _stoppers: list[Stopper] = []
+_reconsiderers: list[Reconsiderer] = []
 
 
 def on_start(listener: Starter) -> Starter:
@@ -31,6 +34,12 @@ def on_stop(listener: Stopper) -> Stopper:
     return listener
 
 
+def on_reconsider(listener: Reconsiderer) -> Reconsiderer:
+    """Call `listener(card)` when people changed what may have deferred the card, which starts nothing."""
+    _reconsiderers.append(listener)
+    return listener
+
+
 def start(card: Card, *, by: int | None) -> None:
     for listener in _starters:
         listener(card, by)
@@ -39,3 +48,8 @@ def start(card: Card, *, by: int | None) -> None:
 def stop(card: Card, *, by: int | None) -> None:
     for listener in _stoppers:
         listener(card, by)
+
+
+def reconsider(card: Card) -> None:
+    for listener in _reconsiderers:
+        listener(card)

@@ -1,6 +1,6 @@
-"""What apps above do when a project comes and goes, registered by them.
+"""What apps above do when a project comes, changes and goes, registered by them.
 
-Called inside the transaction that makes or deletes it, so what a listener raises undoes it all.
+Called inside the transaction that makes, changes or deletes it, so what a listener raises undoes it all.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from collections.abc import Callable
 from apps.projects.models import Project
 
 Listener = Callable[[Project], None]
+ChangeListener = Callable[[Project, frozenset[str]], None]
 
 _on_create: list[Listener] = []
+_on_change: list[ChangeListener] = []
 _on_delete: list[Listener] = []
 
 
 def on_create(listener: Listener) -> Listener:
     """Call the listener once the project and its event stream are there."""
     _on_create.append(listener)
+    return listener
+
+
+def on_change(listener: ChangeListener) -> ChangeListener:
+    """Call the listener with the changed project and the names of its changed columns, stream locked."""
+    _on_change.append(listener)
     return listener
 
 
@@ -30,6 +38,11 @@ def on_delete(listener: Listener) -> Listener:
 def created(project: Project) -> None:
     for listener in _on_create:
         listener(project)
+
+
+def changed(project: Project, names: frozenset[str]) -> None:
+    for listener in _on_change:
+        listener(project, names)
 
 
 def deleting(project: Project) -> None:

@@ -59,6 +59,7 @@ def update_project(project: Project, *, by: int | None, **changes: Any) -> Proje
         setattr(project, name, changes[name])
     project.save(update_fields=[*changed, "updated_at"])
     bus.publish(ProjectUpdated(project_id=project.pk, project=project), by=by)
+    lifecycle.changed(project, frozenset(changed))
     return project
 
 

@@ -78,6 +78,41 @@ def test_without_a_credential_the_card_is_deferred_and_the_move_holds(
     assert error["message"] == moved["deferredReason"]["message"]
 
 
+def test_what_a_deferred_card_says_keeps_up_with_its_projects_key_and_agent(
+    api: Any, project: Project, url: str, card: Card, active: Column, alice: User, bob: User
+) -> None:
+    """It starts only when it is activated: nobody is surprised by twenty agents."""
+    here = f"/api/projects/{project.pk}"
+    key = factories.make_credential(alice, provider="google")
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert state(card) == (None, "no_credential")
+    api(alice).put(f"{here}/credential", {"credentialId": key.pk})
+    assert state(card) == (None, "no_agent")
+    api(alice).patch(here, {"agent": "builtin"})
+    assert state(card) == (None, "wrong_credential")
+    mine = factories.make_credential(alice, provider="openai-compatible", base_url="http://[::1]:9")
+    shown = api(alice).put(f"{url}/{card.pk}/credential", {"credentialId": mine.pk})
+    assert shown["deferredReason"]["code"] == "deferred"
+    assert "activate" in shown["deferredReason"]["message"]
+    assert AgentSession.objects.count() == 0
+    before = StoredEvent.objects.count()
+    api(alice).patch(here, {"model": "m"})
+    assert StoredEvent.objects.count() == before + 1
+    api(bob).post(f"{url}/{card.pk}/activate", status=204)
+    assert state(card) == ("queued", None)
+
+
+def test_a_card_that_loses_its_key_says_so_when_the_key_is_deleted(
+    api: Any, project: Project, url: str, card: Card, active: Column, alice: User
+) -> None:
+    key = factories.make_credential(alice, provider="google")
+    api(alice).put(f"/api/projects/{project.pk}/credential", {"credentialId": key.pk})
+    api(alice).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert state(card) == (None, "no_agent")
+    api(alice).delete(f"/api/credentials/{key.pk}")
+    assert state(card) == (None, "no_credential")
+
+
 @pytest.mark.parametrize("address", ["{url}", "/api/cards"])
 def test_a_card_can_be_made_and_started_in_one_call(
     api: Any, project: Project, url: str, bob: User, credential: None, address: str

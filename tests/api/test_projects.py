@@ -208,6 +208,20 @@ def test_settings_that_make_no_sense_are_refused(
     assert api(alice).get(f"/api/projects/{project.pk}") == before
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_agent_that_is_not_there_is_refused_with_those_that_are(
+    api: Any, project: Project, alice: User
+) -> None:
+    url = f"/api/projects/{project.pk}"
+    refused = api(alice).patch(url, {"agent": "claud", "name": "New"}, 400)
+    assert refused["code"] == "invalid"
+    assert "“claud”" in refused["message"]
+    assert "there are: builtin" in refused["message"]
+    assert api(alice).get(url)["name"] == "Garden"
+    assert api(alice).patch(url, {"agent": "builtin"})["agent"] == "builtin"
+    assert api(alice).patch(url, {"agent": None})["agent"] is None
+
+
 def test_files_are_the_tracked_ones_in_order(
     api: Any, project: Project, bob: User, charlie: User, repository: Path
 ) -> None:

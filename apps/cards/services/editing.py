@@ -6,6 +6,7 @@ from typing import Any
 from django.utils import timezone
 
 from apps.boards.models import Column
+from apps.cards import starting
 from apps.cards.events import CardUpdated
 from apps.cards.models import Card, PipelineStep
 from apps.cards.pipelines import next_column
@@ -104,4 +105,6 @@ def _save(card: Card, changes: dict[str, Any], *, by: int | None, anyway: bool =
         fields += ["noted_seq", "noted_by"]
     card.save(update_fields=fields)
     bus.publish(CardUpdated(project_id=card.project_id, card_id=card.pk), by=by)
+    if {"credential_id", "permission_mode"} & set(changed):
+        starting.reconsider(card)
     return card

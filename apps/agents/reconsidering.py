@@ -1,0 +1,41 @@
+"""Cards that were deferred for a reason that people have changed since: what they say keeps up with it.
+
+None of them starts by itself (X6): whoever mended it activates the cards that are to go on.
+"""
+
+from __future__ import annotations
+
+from apps.agents import gate
+from apps.boards.models import ColumnType
+from apps.cards import gate as cards_gate
+from apps.cards import services as cards
+from apps.cards.models import Card
+from apps.projects.models import Project
+
+READY = (
+    cards_gate.DEFERRED,
+    "What kept its agent from starting has been changed; activate the card to start it.",
+)
+# What the card knows by itself changes only with the card.
+_OF_THE_CARD = (cards_gate.DEFERRED, cards_gate.BLOCKED)
+
+
+def cards_of(project: Project) -> None:
+    deferred = Card.objects.select_related("column").filter(
+        project=project, deferred_code__isnull=False, column__column_type=ColumnType.ACTIVE
+    )
+    for card in deferred.exclude(deferred_code__in=_OF_THE_CARD).order_by("pk"):
+        card.project = project
+        _reconsider(card)
+
+
+def one(card: Card) -> None:
+    if card.deferred_code not in (None, *_OF_THE_CARD):
+        _reconsider(card)
+
+
+def _reconsider(card: Card) -> None:
+    found = gate.examine(card)
+    code, message = (found.code, found.message) if isinstance(found, gate.Obstacle) else READY
+    if (code, message) != (card.deferred_code, card.deferred_message):
+        cards.defer_card(card, code, message)
