@@ -18,6 +18,7 @@ from django.conf import settings
 from apps.cards import elsewhere
 from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
+from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus
 from apps.host import changes, git, processes, worktrees
@@ -108,7 +109,8 @@ def _prepare_locked(
     row, info = Worktree.objects.filter(card_id=card.pk).first(), None
     if row is None:
         info = git.inspect(repository)
-        row = _insert_row(card, host_id, project.base_branch or info.head_branch, run)
+        # Stored with its branch, by `_record_branch`: every commit waits for the disk.
+        row = _new_row(card, host_id, project.base_branch or info.head_branch, run)
     else:
         # Where it is used it is: its host may have gone, and its directory may be shared.
         Worktree.objects.filter(pk=row.pk).update(session_wire_id=run, host_id=host_id)
@@ -117,9 +119,8 @@ def _prepare_locked(
         worktrees.clear_stale_locks(path)
         return Place(path)
     lost = row.state == Worktree.State.READY
-    ours = Worktree.objects.filter(pk=row.pk).exclude(state=Worktree.State.REMOVING)
-    # One that was just made is in that state, and every commit waits for the disk.
-    if info is None and not ours.update(state=Worktree.State.CREATING):
+    ours = Worktree.objects.filter(card_id=card.pk).exclude(state=Worktree.State.REMOVING)
+    if row.pk is not None and not ours.update(state=Worktree.State.CREATING):
         raise _gone()
     if path.exists() or path.is_symlink():
         if row.branch is None:
@@ -160,7 +161,9 @@ def _prepare_locked(
 def _record_branch(row: Worktree, name: str, start: str | None) -> None:
     """Before git makes it: whoever dies in between finds the branch again and knows it for the card's."""
     row.branch, row.owns_branch, row.base_commit = name, True, start or row.base_commit
-    if not Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING).update(
+    if row.pk is None:
+        _insert(row)
+    elif not Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING).update(
         branch=name, owns_branch=True, base_commit=row.base_commit
     ):
         raise _gone()
@@ -198,13 +201,8 @@ def _notice(made: worktrees.Worktree) -> str:
     )
 
 
-@bus.atomically
-def _insert_row(card: Card, host_id: str, base_ref: str | None, run: str) -> Worktree:
-    """Deleting a card marks the rows it finds: under the stream's lock none can slip in behind it."""
-    bus.lock(card.project_id)
-    if not Card.objects.filter(pk=card.pk).exists():
-        raise _gone()
-    return Worktree.objects.create(
+def _new_row(card: Card, host_id: str, base_ref: str | None, run: str) -> Worktree:
+    return Worktree(
         card_id=card.pk,
         project_id=card.project_id,
         host_id=host_id,
@@ -213,6 +211,15 @@ def _insert_row(card: Card, host_id: str, base_ref: str | None, run: str) -> Wor
         base_ref=base_ref,
         session_wire_id=run,
     )
+
+
+@bus.atomically
+def _insert(row: Worktree) -> None:
+    """Deleting a card marks the rows it finds: under the stream's lock none can slip in behind it."""
+    bus.lock(row.project_id)
+    if not Card.objects.filter(pk=row.card_id).exists():
+        raise _gone()
+    insert(row)
 
 
 def _start(row: Worktree) -> str | None:

@@ -8,6 +8,7 @@ from django.conf import settings
 from apps.cards import worktrees
 from apps.cards.models import Card, Worktree
 from apps.host import worktrees as on_disk
+from apps.host.errors import HostError
 from tests.factories import make_card, make_project, make_user
 
 from .conftest import Repository
@@ -57,6 +58,29 @@ def test_a_death_before_the_worktree_was_recorded_costs_no_second_branch(
     assert (row.state, row.owns_branch, place.notice) == (Worktree.State.READY, True, None)
     assert row.base_commit == repo.git("rev-parse", "HEAD").strip()
     assert len(repo.git("branch", "--list", "card/*").splitlines()) == 1
+
+
+def test_after_a_base_that_does_not_exist_another_base_in_the_settings_counts(
+    card: Card, repo: Repository
+) -> None:
+    card.project.base_branch = "nowhere"
+    with pytest.raises(HostError) as refused:
+        prepare(card)
+    assert refused.value.code == "base_missing"
+    repo.git("branch", "release")
+    card.project.base_branch = "release"
+    assert (prepare(card).path / ".git").is_file()
+    assert Worktree.objects.get(card_id=card.pk).base_ref == "release"
+
+
+def test_a_card_that_was_deleted_meanwhile_gets_no_worktree(card: Card, repo: Repository) -> None:
+    Card.objects.filter(pk=card.pk).delete()
+    with pytest.raises(HostError) as refused:
+        prepare(card)
+    assert refused.value.code == "card_deleted"
+    assert not worktrees.directory(card.pk).exists()
+    assert repo.git("branch", "--list", "card/*") == ""
+    assert not Worktree.objects.exists()
 
 
 def test_one_removal_that_fails_does_not_hold_up_the_next_and_is_said_once(
