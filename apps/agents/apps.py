@@ -6,10 +6,11 @@ class AgentsConfig(AppConfig):
     label = "agents"
 
     def ready(self) -> None:
-        from apps.agents import listeners  # noqa: F401
+        from apps.agents import homes, listeners  # noqa: F401
         from apps.agents.claims import AgentKind
         from apps.cards import worktrees
         from apps.runs import kinds
 
         kinds.register(AgentKind())
         kinds.register_due(worktrees.remove_due)
+        kinds.register_due(homes.remove_due)

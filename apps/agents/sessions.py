@@ -207,8 +207,12 @@ def disown(card_ids: list[int]) -> None:
     Locked and with a new fence, or the sink would add lines while the messages are being collected.
     """
     doomed = AgentSession.objects.select_for_update(no_key=True).filter(card_id__in=card_ids)
-    ids = list(doomed.order_by("pk").values_list("pk", flat=True))
-    AgentSession.objects.filter(pk__in=ids).update(fence=F("fence") + 1)
+    rows = list(doomed.order_by("pk").values_list("pk", "card_id", "state"))
+    AgentSession.objects.filter(pk__in=[pk for pk, *_ in rows]).update(fence=F("fence") + 1)
+    for pk, card_id, state in rows:
+        if state in LIVE:
+            session, card = public_id("session", pk), public_id("card", card_id)
+            logger.info("%s of %s was %s and ends: its card is deleted", session, card, state)
     ring()
 
 

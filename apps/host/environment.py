@@ -94,6 +94,10 @@ def _one_line(text: str) -> str:
     return "".join(char for char in text if char not in "<>\n\r\0").strip()
 
 
+def homes_dir(data_dir: Path) -> Path:
+    return data_dir / "homes"
+
+
 def home_for(data_dir: Path, project_id: str, credential_id: str) -> Path:
     """The HOME of a project's agents that use one credential; made if needed, for this user only.
 
@@ -102,7 +106,7 @@ def home_for(data_dir: Path, project_id: str, credential_id: str) -> Path:
     for part in (project_id, credential_id):
         if not part or part.startswith(".") or "/" in part or "\0" in part:
             raise ValueError(f"not an id: {part!r}")
-    home = data_dir / "homes" / project_id / credential_id
+    home = homes_dir(data_dir) / project_id / credential_id
     for folder in (home.parent.parent, home.parent, home):
         folder.mkdir(exist_ok=True, mode=0o700, parents=True)
         folder.chmod(0o700)
