@@ -186,8 +186,8 @@ CELERY = {
     "broker_url": REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    # Tasks only wake the loop and end at once: there is nothing to cancel.
-    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # It is about tasks that are acknowledged late, of which there are none; False would warn each time.
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
     # A message only rings; the row is the truth. So none is kept for redelivery and none is awaited.
     "broker_transport_options": {"ack_emulation": False},
     "task_acks_late": False,
@@ -202,7 +202,10 @@ CELERY = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"mask": {"()": "apps.common.masking.MaskSecrets"}},
+    "filters": {
+        "mask": {"()": "apps.common.masking.MaskSecrets"},
+        "health": {"()": "apps.common.quiet.HealthPolls"},
+    },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
     },
@@ -211,7 +214,7 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": env["KANBAN_LOG_LEVEL"].upper()},
     "loggers": {
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["health"]},
         "daphne": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
     },

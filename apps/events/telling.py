@@ -9,7 +9,6 @@ time-outs a hung Redis blocked a publish for 58 s.)
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import queue
 import threading
@@ -20,7 +19,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
-logger = logging.getLogger(__name__)
+from apps.events import redis_state
 
 PROJECT_CHANNEL = "kanban:project"
 SESSION_CHANNEL = "kanban:session"
@@ -69,9 +68,10 @@ class _Teller:
                 for kind, item in batch:
                     if kind == "ring":
                         bell.ring(*item)
+                redis_state.answered()
             except Exception as error:  # noqa: BLE001 - redis, kombu and the socket each have their own
                 skip_until = time.monotonic() + _PAUSE_S
-                logger.warning("telling: Redis does not answer (%s); rows will do", error)
+                redis_state.failed(error)
                 with contextlib.suppress(Exception):
                     client.connection_pool.disconnect()
                 bell.drop()

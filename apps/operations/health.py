@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 import redis
 from django.conf import settings
 from django.db import Error
 
+from apps.events import redis_state
 from apps.host.disk import free_bytes
 from apps.runs.leases import none_seen
+
+logger = logging.getLogger(__name__)
 
 _REDIS_ANSWERS_WITHIN_S = 0.5
 _FULL_BYTES = 16 << 20
@@ -47,6 +51,24 @@ def _client() -> redis.Redis:
 
 def _redis_answers() -> bool:
     try:
-        return bool(_client().ping())
-    except (redis.RedisError, OSError):
+        _client().ping()
+    except (redis.RedisError, OSError) as error:
+        redis_state.failed(error)
         return False
+    redis_state.answered()
+    return True
+
+
+_last: list[str] = []
+
+
+def say_if_changed(down: list[str]) -> None:
+    """One line in the log for a state, however often it is asked for."""
+    global _last
+    before, _last = _last, down
+    if down == before:
+        return
+    if down:
+        logger.warning("not working: %s", ", ".join(down))
+    else:
+        logger.warning("all works again")

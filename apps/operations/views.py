@@ -5,7 +5,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.common.errors import Unavailable
-from apps.operations.health import failing
+from apps.operations.health import failing, say_if_changed
 
 
 class HealthView(APIView):
@@ -14,6 +14,7 @@ class HealthView(APIView):
 
     def get(self, request: Request) -> Response:
         down = failing()
+        say_if_changed(down)
         if down:
             raise Unavailable(f"Not working: {', '.join(down)}.", details={"failing": down})
         return Response({"status": "ok"})

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 
 from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from apps.events import redis_state
 from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
-
-logger = logging.getLogger(__name__)
 
 # A silent server is asked after this long, and left after as long again without an answer.
 _SILENCE_S = 2.0
@@ -54,9 +52,10 @@ async def listen(hear: Callable[[str, str, str], None], connected: Callable[[], 
                     hear(message["channel"].decode(), head, body)
                 elif message["type"] == "subscribe":
                     pause = _FIRST_PAUSE_S
+                    redis_state.answered()
                     connected()
         except (RedisError, OSError, TimeoutError) as error:
-            logger.warning("no news from Redis (%s); rows will do", error)
+            redis_state.failed(error)
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await client.aclose()

@@ -152,6 +152,34 @@ def test_a_redis_that_dies_again_and_again_harms_no_job(ground: Ground) -> None:
         assert {role: board.pid(role) for role in pids} == pids
 
 
+def test_a_redis_that_goes_away_is_one_line_of_each_role_and_so_is_its_return(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with board_in(tmp_path / "board", **servers.environment) as board:
+        project = board.make_project()
+        before = len(board.log(1_000_000))
+
+        def logged() -> str:
+            return board.log(1_000_000)[before:]
+
+        def polled(word: str) -> bool:
+            """While cards are made and health is asked for; whether both roles have said it."""
+            board.card(project, "x")
+            failing(board)
+            return logged().count(word) == 2
+
+        servers.redis.kill()
+        until(lambda: polled("Redis does not answer"), what="a line of each role")
+        for _ in range(3):
+            failing(board)
+        servers.redis.start()
+        until(lambda: polled("Redis answers again"), timeout=30, what="another line of each")
+        assert logged().count("Redis does not answer") == 2
+        assert logged().count("not working: redis") == 1
+        for word in ("Traceback", "ERROR", "broker", "Service Unavailable"):
+            assert word not in logged()
+
+
 def test_an_external_redis_that_is_gone_is_named_and_missed_by_nobody(
     servers: Servers, tmp_path: Path
 ) -> None:

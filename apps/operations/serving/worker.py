@@ -17,6 +17,7 @@ from celery.worker import state
 from django.conf import settings
 
 from apps.host.disk import host_id
+from apps.operations.serving import broker_log
 from apps.runs.worker import STOP_WITHIN_S
 
 THREADS = 4
@@ -72,6 +73,7 @@ def run(report: int | None, *, queues: list[str], beat: bool) -> None:
     # About root, whom messages in pickle would endanger; ours are JSON and containers run as root.
     warnings.simplefilter("ignore", SecurityWarning)
     signals.setup_logging.connect(_keep_logging, weak=False)
+    broker_log.translate(app)
     from apps.cards import elsewhere
     from apps.runs import thread as loop
 
