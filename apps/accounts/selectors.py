@@ -20,6 +20,11 @@ def held_account(email: str) -> User | None:
     return people.filter(email=email, is_active=True, is_local=False).first()
 
 
+def hold_user(user_id: int) -> None:
+    """What the person sets for themselves changes nowhere else until the transaction ends."""
+    User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+
+
 def people_like(text: str) -> list[User]:
     """Those whose name or email contains it, in any case; as many as fit in a list to choose from."""
     if not text or "\0" in text:

@@ -132,6 +132,22 @@ class CardRead(models.Model):
         return f"{self.user_id} read {self.card_id} to {self.seq}"
 
 
+class PanelState(models.Model):
+    """How a person has laid out a card's panels: JSON text, which only the page reads."""
+
+    card = models.ForeignKey(Card, on_delete=models.CASCADE, related_name="panel_states")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    state = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["card", "user"], name="one_panel_state_per_card"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} at {self.card_id}"
+
+
 class Worktree(models.Model):
     """A directory on a host's disk, recorded before it is made and until it is gone.
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.cards.personal_views import PanelStateViewSet, ReadingViewSet
 from apps.cards.views import CardViewSet, ColumnCardsViewSet
 
-CARDS = "projects/<project:project_id>/cards"
+PROJECT = "projects/<project:project_id>"
+PANELS = f"{PROJECT}/panel-states"
+CARDS = f"{PROJECT}/cards"
 CARD = f"{CARDS}/<card:card_id>"
 
 urlpatterns = [
@@ -23,7 +26,10 @@ urlpatterns = [
     path(f"{CARD}/approve-auto", CardViewSet.as_view({"post": "approve_auto"})),
     path(f"{CARD}/pipeline", CardViewSet.as_view({"get": "pipeline", "put": "set_pipeline"})),
     path(
-        "projects/<project:project_id>/columns/<column:column_id>/clean-all",
+        f"{PROJECT}/columns/<column:column_id>/clean-all",
         ColumnCardsViewSet.as_view({"post": "clean_all"}),
     ),
+    path(f"{PROJECT}/mark-all-read", ReadingViewSet.as_view({"post": "mark_all_read"})),
+    path(PANELS, PanelStateViewSet.as_view({"get": "list", "put": "update"})),
+    path(f"{PANELS}/<card:card_id>", PanelStateViewSet.as_view({"delete": "destroy"})),
 ]

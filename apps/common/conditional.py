@@ -34,7 +34,11 @@ def json_response(body: bytes, etag: str) -> HttpResponse:
 
 def by_content(request: Request, data: Any) -> HttpResponse:
     """For answers that no version covers: the tag is a digest of the body, which is built either way."""
-    body = dumps({"data": data})
+    return by_body(request, dumps({"data": data}))
+
+
+def by_body(request: Request, body: bytes) -> HttpResponse:
+    """The same for a body that is JSON already, envelope included."""
     etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     return not_modified(etag) if is_current(request, etag) else json_response(body, etag)
 

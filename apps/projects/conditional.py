@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from apps.common.conditional import by_content, is_current, json_response, not_modified
+from apps.common.conditional import by_body, by_content, is_current, json_response, not_modified
 from apps.projects.memberships import Membership
 
-__all__ = ["by_content", "etag_of", "is_current", "json_response", "not_modified"]
+__all__ = ["by_body", "by_content", "etag_of", "is_current", "json_response", "not_modified"]
 
 
 def etag_of(membership: Membership, *more: object) -> str:

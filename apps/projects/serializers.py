@@ -85,6 +85,10 @@ class UpdateProjectInput(Serializer):
     max_parallel_agents = WholeField(min_value=1, max_value=1_000, required=False, allow_null=True)
 
 
+class ReorderInput(Serializer):
+    ids = serializers.ListField(child=PublicIdField("project"), max_length=10_000)
+
+
 class CredentialInput(Serializer):
     """`null` takes the credential away."""
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import path, register_converter
 
 from apps.projects.member_views import InvitationViewSet, MemberViewSet
-from apps.projects.views import ProjectsView, ProjectViewSet
+from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
 
 
 class EmailConverter:
@@ -25,10 +25,12 @@ PROJECT = "projects/<project:project_id>"
 
 urlpatterns = [
     path("projects", ProjectsView.as_view()),
+    path("projects/reorder", ProjectsOrderView.as_view()),
     path(
         PROJECT,
         ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path(f"{PROJECT}/last-opened", ProjectViewSet.as_view({"patch": "last_opened"})),
     path(f"{PROJECT}/files", ProjectViewSet.as_view({"get": "files"})),
     path(f"{PROJECT}/credential", ProjectViewSet.as_view({"put": "credential"})),
     path(f"{PROJECT}/members", MemberViewSet.as_view({"get": "list", "post": "create"})),

@@ -17,13 +17,14 @@ from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host import git
-from apps.projects import conditional, counts, services
+from apps.projects import conditional, counts, services, visits
 from apps.projects.hosting import told
 from apps.projects.memberships import Membership, membership, memberships
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here, require
 from apps.projects.serializers import (
     CreateProjectInput,
     CredentialInput,
+    ReorderInput,
     UpdateProjectInput,
     membership_shape,
 )
@@ -59,6 +60,17 @@ class ProjectsView(APIView):
         return Response(_shape(user, project.pk), status=201)
 
 
+class ProjectsOrderView(APIView):
+    """Each person has their own."""
+
+    tokens = Tokens.UNBOUND
+
+    def patch(self, request: Request) -> Response:
+        user = caller(request)
+        visits.reorder_projects(user, checked(ReorderInput, request.data)["ids"])
+        return Response(_shapes(user, memberships(user)))
+
+
 def _organization_filter(request: Request) -> int | None:
     given = request.query_params.get("organizationId")
     if not given:
@@ -74,11 +86,17 @@ class ProjectViewSet(ProjectScopedViewSet):
         "retrieve": Role.MEMBER,
         "partial_update": Role.MEMBER,
         "destroy": Role.ADMIN,
+        "last_opened": Role.MEMBER,
         "files": Role.MEMBER,
         "credential": Role.ADMIN,
     }
     # Its settings decide what is run and with whose key.
-    tokens = {"retrieve": Tokens.ALL, "destroy": Tokens.ALL, "files": Tokens.ALL}
+    tokens = {
+        "retrieve": Tokens.ALL,
+        "destroy": Tokens.ALL,
+        "last_opened": Tokens.ALL,
+        "files": Tokens.ALL,
+    }
 
     @from_database
     def retrieve(self, request: Request, **kwargs: Any) -> HttpResponse:
@@ -93,6 +111,10 @@ class ProjectViewSet(ProjectScopedViewSet):
 
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         services.delete_project(self.project, by=self.user.pk)
+        return Response(status=204)
+
+    def last_opened(self, request: Request, **kwargs: Any) -> Response:
+        visits.note_opened(self.project, user_id=self.user.pk)
         return Response(status=204)
 
     def files(self, request: Request, **kwargs: Any) -> Response:

@@ -12,7 +12,7 @@ from apps.cards.services.editing import (
     update_card,
 )
 from apps.cards.services.moving import activate_card, approve_step, complete_card, move, move_card
-from apps.cards.services.reading import mark_viewed
+from apps.cards.services.reading import mark_all_viewed, mark_viewed
 
 __all__ = [
     "activate_card",
@@ -24,6 +24,7 @@ __all__ = [
     "create_or_find_card",
     "defer_card",
     "delete_card",
+    "mark_all_viewed",
     "mark_viewed",
     "move",
     "move_card",
