@@ -63,7 +63,7 @@ class ProjectsView(APIView):
 class ProjectsOrderView(APIView):
     """Each person has their own."""
 
-    tokens = Tokens.UNBOUND
+    tokens = Tokens.NONE
 
     def patch(self, request: Request) -> Response:
         user = caller(request)
