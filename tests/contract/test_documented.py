@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from apps.accounts.models import User
 from apps.cards.models import Card
 from apps.operations import health
 from apps.projects.models import Project
+from apps.runs import leases
 from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
 
@@ -41,6 +43,7 @@ BEFORE: dict[str, Callable[[World], Any]] = {
 def _everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as health can tell."""
     monkeypatch.setattr(health, "_redis_answers", lambda: True)
+    monkeypatch.setattr(leases, "_started", time.monotonic())
 
 
 def _ask(world: World, endpoint: Endpoint, body: Any) -> Any:
