@@ -217,6 +217,8 @@ class CardViewSet(ProjectScopedViewSet):
 class ColumnCardsViewSet(ProjectScopedViewSet):
     """What is done to all cards of a column; the column itself is another app's."""
 
+    tokens = Tokens.ALL
+
     roles = {"clean_all": Role.MEMBER}
 
     def clean_all(self, request: Request, **kwargs: Any) -> Response:
