@@ -94,17 +94,27 @@ def _detail(found: Sequence[Any]) -> CardDetailRow:
     return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0)
 
 
+_READ = """, c.prompt, col.name,
+    (SELECT r.seq FROM cards_cardread r WHERE r.card_id = c.id AND r.user_id = %s)"""
+
+
 def detail_row(card_id: int, *, project_id: int, user_id: int) -> CardDetailRow | None:
     """None unless the card is in that project."""
-    more = """, c.prompt, col.name,
-        (SELECT r.seq FROM cards_cardread r WHERE r.card_id = c.id AND r.user_id = %s)"""
+    return detail_rows([card_id], project_id=project_id, user_id=user_id).get(card_id)
+
+
+def detail_rows(
+    card_ids: Sequence[int], *, project_id: int, user_id: int
+) -> dict[int, CardDetailRow]:
+    """Those of the cards that are in that project, by id; at least one is asked for."""
+    marks = ", ".join(["%s"] * len(card_ids))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"{_select(more)} WHERE c.id = %s AND c.project_id = %s",
-            [user_id, card_id, project_id],
+            f"{_select(_READ)} WHERE c.id IN ({marks}) AND c.project_id = %s",
+            [user_id, *card_ids, project_id],
         )
-        found = cursor.fetchone()
-    return None if found is None else _detail(found)
+        found = map(_detail, cursor.fetchall())
+        return {each.row.id: each for each in found}
 
 
 def rows_of(project_id: int, *, board_id: int | None = None) -> list[CardRow]:

@@ -21,6 +21,9 @@ LABEL_LIMIT = 100
 MOST_LABELS = 20
 MOST_BLOCKERS = 200
 MOST_STEPS = 1_000
+# All of them change in one transaction, during which nobody else does.
+MOST_AT_ONCE = 200
+BULK_ACTIONS = ("move", "delete", "complete", "label", "autoMode", "start", "cancel")
 
 _LIVE = frozenset(str(state) for state in LIVE)
 
@@ -69,13 +72,13 @@ def card_summary(row: CardRow) -> dict[str, Any]:
     }
 
 
+def card_in_list(detail: CardDetailRow, user_id: int) -> dict[str, Any]:
+    unread = is_unread(detail.row, read_seq=detail.read_seq, user_id=user_id)
+    return {**card_summary(detail.row), "unread": unread}
+
+
 def card_detail(detail: CardDetailRow, *, user_id: int) -> dict[str, Any]:
-    row = detail.row
-    return {
-        **card_summary(row),
-        "prompt": detail.prompt,
-        "unread": is_unread(row, read_seq=detail.read_seq, user_id=user_id),
-    }
+    return {**card_in_list(detail, user_id), "prompt": detail.prompt}
 
 
 def pipeline_shape(steps: Sequence[Step]) -> dict[str, Any]:
@@ -141,6 +144,13 @@ class ModeField(serializers.ChoiceField):
         super().__init__(PermissionMode.choices, required=False, allow_null=True)
 
 
+class BlockersField(serializers.ListField):
+    """Cards that must be complete before this one starts."""
+
+    def __init__(self) -> None:
+        super().__init__(child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False)
+
+
 class CreateCardInput(Serializer):
     """`start` lands the card in an active column; the same `externalId` finds the card it made before."""
 
@@ -155,6 +165,7 @@ class CreateCardInput(Serializer):
     auto_mode = FlagField(required=False)
     external_id = TextField(max_length=200, required=False, allow_null=True)
     permission_mode = ModeField()
+    blocked_by = BlockersField()
 
 
 class UpdateCardInput(Serializer):
@@ -162,9 +173,7 @@ class UpdateCardInput(Serializer):
     prompt = PromptField(required=False)
     labels = LabelsField(required=False)
     permission_mode = ModeField()
-    blocked_by = serializers.ListField(
-        child=PublicIdField("card"), max_length=MOST_BLOCKERS, required=False
-    )
+    blocked_by = BlockersField()
 
 
 class MoveCardInput(Serializer):
@@ -191,3 +200,33 @@ class PipelineInput(Serializer):
 
 class AutoModeInput(Serializer):
     enabled = FlagField()
+
+
+class BulkInput(Serializer):
+    """`action` says which of the others count: columnId, position and defer with `move`, force with
+    `delete`, addLabels and removeLabels with `label`, enabled with `autoMode`.
+    """
+
+    card_ids = serializers.ListField(
+        child=PublicIdField("card"), allow_empty=False, max_length=MOST_AT_ONCE
+    )
+    action = serializers.ChoiceField(BULK_ACTIONS)
+    column_id = PublicIdField("column", required=False)
+    position = WholeField(required=False, allow_null=True)
+    defer = FlagField(required=False)
+    force = FlagField(required=False)
+    add_labels = LabelsField(required=False)
+    remove_labels = LabelsField(required=False)
+    enabled = FlagField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(set(attrs["card_ids"])) < len(attrs["card_ids"]):
+            raise serializers.ValidationError({"cardIds": "a card is listed twice"})
+        action = attrs["action"]
+        if action == "move" and "column_id" not in attrs:
+            raise serializers.ValidationError({"columnId": "say where the cards go"})
+        if action == "autoMode" and "enabled" not in attrs:
+            raise serializers.ValidationError({"enabled": "say whether it is on or off"})
+        if action == "label" and not (attrs.get("add_labels") or attrs.get("remove_labels")):
+            raise serializers.ValidationError({"addLabels": "name labels to add or to remove"})
+        return attrs

@@ -12,6 +12,7 @@ CARD = f"{CARDS}/<card:card_id>"
 
 urlpatterns = [
     path(CARDS, CardViewSet.as_view({"get": "list", "post": "create"})),
+    path(f"{CARDS}/bulk", CardViewSet.as_view({"post": "bulk"})),
     path(
         CARD,
         CardViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),

@@ -13,21 +13,24 @@ from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
 from apps.cards.pipelines import steps_of
-from apps.cards.rows import detail_row
+from apps.cards.rows import detail_row, detail_rows
 from apps.cards.selectors import card_of, landing_column
 from apps.cards.serializers import (
     AutoModeInput,
+    BulkInput,
     CreateCardInput,
     MoveCardInput,
     PipelineInput,
     UpdateCardInput,
     card_detail,
+    card_in_list,
     diff_shape,
     pipeline_shape,
 )
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, NotFound
 from apps.common.fetching import fetch
+from apps.common.ids import public_id
 from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
@@ -74,6 +77,7 @@ def create_for(project: Project, user: User, body: dict[str, Any]) -> Response:
             auto_mode=body.get("auto_mode", False),
             defer=body.get("defer", False),
             permission_mode=body.get("permission_mode"),
+            blocked_by=body.get("blocked_by", ()),
         )
     return Response(detail_of(card, user), status=201 if created else 200)
 
@@ -102,6 +106,7 @@ class CardViewSet(ProjectScopedViewSet):
         "approve_auto": Role.MEMBER,
         "pipeline": Role.MEMBER,
         "set_pipeline": Role.MEMBER,
+        "bulk": Role.MEMBER,
     }
     tokens = Tokens.ALL
 
@@ -212,6 +217,21 @@ class CardViewSet(ProjectScopedViewSet):
         ]
         card = services.set_pipeline(card, steps, by=self.user.pk)
         return Response(pipeline_shape(steps_of(card)))
+
+    def bulk(self, request: Request, **kwargs: Any) -> Response:
+        body = checked(BulkInput, request.data)
+        card_ids = body.pop("card_ids")
+        services.change_cards(self.project.pk, card_ids, **body, by=self.user.pk)
+        rows = detail_rows(card_ids, project_id=self.project.pk, user_id=self.user.pk)
+        return Response(
+            [
+                {
+                    "cardId": public_id("card", each),
+                    "card": card_in_list(rows[each], self.user.pk) if each in rows else None,
+                }
+                for each in card_ids
+            ]
+        )
 
 
 class ColumnCardsViewSet(ProjectScopedViewSet):

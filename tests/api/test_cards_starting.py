@@ -168,6 +168,25 @@ def test_a_blocked_card_starts_when_its_last_blocker_is_complete(
     assert state(card) == ("queued", None)
 
 
+def test_a_card_that_is_made_to_wait_for_another_does_not_start_before_it(
+    api: Any, project: Project, url: str, card: Card, bob: User, credential: None
+) -> None:
+    made = api(bob).post(url, {"title": "Later", "start": True, "blockedBy": [card.pk]})
+    assert (made["agentStatus"], made["blockedBy"]) == (None, [f"card_{card.pk:03d}"])
+    assert made["deferredReason"]["code"] == "blocked"
+    api(bob).post(f"{url}/{card.pk}/complete", status=204)
+    assert api(bob).get(f"{url}/{made['id']}")["agentStatus"] == "queued"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_card_that_would_wait_for_a_stranger_is_not_made(
+    api: Any, url: str, alice: User, bob: User
+) -> None:
+    strange = factories.make_card(factories.make_project(alice, name="Other"))
+    api(bob).post(url, {"title": "Never", "blockedBy": [strange.pk]}, 404)
+    assert Card.objects.count() == 1
+
+
 @pytest.mark.parametrize("way", ["delete", "unblock"])
 def test_a_blocked_card_starts_when_nothing_is_left_to_wait_for(
     api: Any,

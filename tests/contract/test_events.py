@@ -121,6 +121,11 @@ def test_a_copy_follows_a_long_day_of_work(
         card = dice.choice(all_cards) if all_cards else None
         other = dice.choice(all_cards) if all_cards else None
         place = f"{url}/cards/{card}"
+        bulk = {
+            "cardIds": dice.sample(all_cards, min(3, len(all_cards))),
+            "action": dice.choice(["move", "start", "cancel", "label", "complete", "delete"]),
+            **{"columnId": column, "position": dice.randrange(4), "addLabels": [str(number)]},
+        }
         moves = [
             ("POST", f"{url}/cards", {"title": str(number), "columnId": column, "defer": True}),
             ("POST", f"{url}/cards", {"title": str(number), "labels": ["a"], "start": True}),
@@ -138,6 +143,7 @@ def test_a_copy_follows_a_long_day_of_work(
             ("POST", f"{place}/activate", {}),
             ("POST", f"{place}/view", {}),
             ("DELETE", f"{place}?force=true", {}),
+            ("POST", f"{url}/cards/bulk", bulk),
             ("PATCH", f"{url}/columns/{column}", {"name": f"c{number}", "prompt": "x"}),
         ]
         if number % 6 == 0:

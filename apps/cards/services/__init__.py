@@ -2,6 +2,7 @@
 
 from apps.cards.pipelines import next_column
 from apps.cards.services.agent_state import clear_deferral, defer_card, set_agent_status
+from apps.cards.services.bulk import change_cards
 from apps.cards.services.creating import create_card, create_or_find_card
 from apps.cards.services.deleting import clean_column, delete_card, release_board, release_project
 from apps.cards.services.editing import (
@@ -17,6 +18,7 @@ from apps.cards.services.reading import mark_all_viewed, mark_viewed
 __all__ = [
     "activate_card",
     "approve_step",
+    "change_cards",
     "clean_column",
     "clear_deferral",
     "complete_card",

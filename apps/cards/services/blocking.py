@@ -32,7 +32,7 @@ def start_if_unblocked(card_ids: Iterable[int], *, by: int | None) -> None:
             starting.start(card, by=by)
 
 
-def set_blockers(card: Card, blocker_ids: list[int]) -> bool:
+def set_blockers(card: Card, blocker_ids: Iterable[int]) -> bool:
     """Replace what the card waits for; whether that changed anything. Raises on a stranger or a circle."""
     wanted = set(blocker_ids)
     now = set(Dependency.objects.filter(card=card).values_list("blocker_id", flat=True))

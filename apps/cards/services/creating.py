@@ -8,6 +8,7 @@ from apps.boards.models import Column, ColumnType
 from apps.cards.events import CardCreated
 from apps.cards.models import Card
 from apps.cards.selectors import landing_column
+from apps.cards.services.blocking import set_blockers
 from apps.cards.services.standing import one
 from apps.common.errors import NotFound
 from apps.common.fetching import insert
@@ -30,6 +31,7 @@ def create_or_find_card(
     auto_mode: bool = False,
     defer: bool = False,
     permission_mode: str | None = None,
+    blocked_by: Sequence[int] = (),
 ) -> tuple[Card, bool]:
     """The new card, last in its column, and True; or the card that has this `external_id`, and False.
 
@@ -71,6 +73,8 @@ def create_or_find_card(
             noted_by=by,
         )
     )
+    if blocked_by:
+        set_blockers(card, blocked_by)
     event = CardCreated(project_id=project.pk, card=card, by=by, starts=starts)
     bus.publish(event, by=by)
     if by is not None and not starts:

@@ -24,15 +24,20 @@ def delete_card(card: Card, *, force: bool, by: int | None) -> None:
     either, because an unforced removal looks again and stays away.
     """
     if not force:
-        _refuse_while_running(card)
-        obstacle = worktrees.deletion_obstacle(card)
-        if obstacle is not None:
-            code, message = obstacle
-            raise Conflict(message, code=code)
+        refuse_while_running(card)
+        refuse_to_lose_work(card)
     _delete(card, force=force, by=by)
 
 
-def _refuse_while_running(card: Card) -> None:
+def refuse_to_lose_work(card: Card) -> None:
+    """Asks git, or the host that has the worktree: not inside a transaction."""
+    obstacle = worktrees.deletion_obstacle(card)
+    if obstacle is not None:
+        code, message = obstacle
+        raise Conflict(message, code=code)
+
+
+def refuse_while_running(card: Card) -> None:
     if is_live(card.agent_status):
         raise Conflict(
             "An agent is working on this card. Cancel it first, or delete with force=true.",
@@ -45,7 +50,7 @@ def _delete(card: Card, *, force: bool, by: int | None) -> None:
     bus.lock(card.project_id)
     card = fresh(card)
     if not force:
-        _refuse_while_running(card)
+        refuse_while_running(card)
     take_out([card], force=force, by=by)
 
 

@@ -143,14 +143,15 @@ def activate_card(card: Card, *, by: int | None) -> Card:
     Does nothing while an agent works on it. Raises Conflict with the gate's reason when the card stays
     deferred; what was done until then stays done.
     """
-    card = _activate(card, by=by)
+    card = start_card(card, by=by)
     if card.deferred_code is not None:
         raise Conflict(card.deferred_message or "It may not start yet.", code=card.deferred_code)
     return card
 
 
 @bus.atomically
-def _activate(card: Card, *, by: int | None) -> Card:
+def start_card(card: Card, *, by: int | None) -> Card:
+    """`activate_card`, for whom it is well if the gate keeps the card deferred."""
     bus.lock(card.project_id)
     card = fresh(card)
     if card.column.column_type in COMPLETE:
