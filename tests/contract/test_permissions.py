@@ -8,13 +8,13 @@ import pytest
 from rest_framework.authentication import BaseAuthentication
 
 from apps.accounts.authentication import BearerAuthentication, OpenAuthentication
-from apps.accounts.models import User
 from apps.accounts.reach import Tokens, taken_by
-from apps.projects.models import Project
 from apps.projects.scoping import ProjectScopedViewSet, Role
-from tests import factories
 from tests.contract.endpoints import Endpoint, Route, endpoints, routed, routes
 from tests.contract.world import World
+
+# The world's own fixture opens the database, but for a marked test only is there one.
+pytestmark = pytest.mark.django_db
 
 SIGNED_IN = ("charlie", "bob", "alice", "dora", "olga", "eve", "root")
 TOKENS = ("read-only token", "project token", "token elsewhere", "revoked token")
@@ -168,37 +168,3 @@ def test_every_action_has_a_role(viewset: type[ProjectScopedViewSet], action: st
 def test_no_role_is_for_an_action_that_is_not_routed(viewset: type[ProjectScopedViewSet]) -> None:
     routed = {action for _, each, _, action in SCOPED if each is viewset}
     assert viewset.roles.keys() == routed
-
-
-@pytest.mark.django_db
-def test_an_organizations_admin_may_do_what_the_projects_admin_may(
-    api: Any, project: Project, charlie: User
-) -> None:
-    organization = factories.make_organization((charlie, "member"))
-    Project.objects.filter(pk=project.pk).update(organization=organization)
-    url = f"/api/projects/{project.pk}"
-    assert api(charlie).get(url)["role"] == "member"
-    api(charlie).patch(url, {"name": "x"}, 403)
-    organization.memberships.update(role="admin")
-    assert api(charlie).patch(url, {"name": "x"})["role"] == "admin"
-    api(charlie).delete(url)
-
-
-@pytest.mark.django_db
-def test_the_stronger_of_two_roles_counts(
-    api: Any, project: Project, bob: User, charlie: User
-) -> None:
-    organization = factories.make_organization((bob, "admin"), (charlie, "member"))
-    Project.objects.filter(pk=project.pk).update(organization=organization)
-    factories.add_member(project, charlie, "admin")
-    url = f"/api/projects/{project.pk}"
-    assert api(bob).get(url)["role"] == "admin"
-    assert api(charlie).get(url)["role"] == "admin"
-    assert len(api(bob).get("/api/projects")) == 1
-
-
-@pytest.mark.django_db
-def test_a_global_admin_reaches_no_project(api: Any, project: Project) -> None:
-    eve = factories.make_user("eve", role="admin")
-    api(eve).get(f"/api/projects/{project.pk}", 404)
-    assert api(eve).get("/api/projects") == []
