@@ -24,6 +24,7 @@ from apps.cards.models import Card
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
+from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
 
@@ -85,7 +86,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
     def requests(self, request: Request, **kwargs: Any) -> Response:
         """`state`: only those in it."""
         rows = selectors.requests_of(self.card().pk)
-        state = request.query_params.get("state")
+        state = query(request, "state").get("state")
         if state is not None:
             if state not in AgentRequest.State.values:
                 raise Invalid(f"state must be one of: {', '.join(AgentRequest.State.values)}.")
@@ -133,8 +134,10 @@ class MessagesQuery:
     With a lower bound the page holds the earliest after it, else the latest before the upper bound.
     """
 
+    PARAMETERS = ("sessionId", "since", "before", "after", "beforeIndex", "limit")
+
     def __init__(self, request: Request) -> None:
-        given = request.query_params
+        given = query(request, *self.PARAMETERS)
         self.session_id: int | None = None
         if given.get("sessionId"):
             try:

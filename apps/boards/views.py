@@ -24,6 +24,7 @@ from apps.common.errors import Invalid, NotFound
 from apps.common.fetching import fetch
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
+from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.projects import conditional
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
@@ -84,7 +85,7 @@ class BoardViewSet(ProjectScopedViewSet):
 
 def board_filter(request: Request) -> int | None:
     """`?boardId=`; a board of somebody else's simply matches nothing."""
-    given = request.query_params.get("boardId")
+    given = query(request, "boardId").get("boardId")
     if not given:
         return None
     try:

@@ -32,6 +32,7 @@ from apps.common.errors import Invalid, NotFound
 from apps.common.fetching import fetch
 from apps.common.ids import public_id
 from apps.common.kept import from_database
+from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host.changes import Diff
@@ -44,7 +45,7 @@ from apps.projects.serializers import CredentialInput
 
 def flag(request: Request, name: str) -> bool:
     """A flag in the query string: true, 1, false or 0."""
-    given = request.query_params.get(name)
+    given = query(request, name).get(name)
     if given in (None, "", "false", "0"):
         return False
     if given in ("true", "1"):

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from rest_framework import serializers
+
+from apps.common.misspelt import MOST_COMPARED, meant
 
 _UNDERSCORE = re.compile(r"_([a-z0-9])")
 
@@ -33,8 +36,31 @@ def checked(serializer: type[Serializer], data: Any) -> dict[str, Any]:
     """The validated input, by its Python names; raises a 400 that names the field."""
     if data is None:
         raise serializers.ValidationError("No data provided")
-    validated: dict[str, Any] = _validator(serializer).run_validation(data)
+    validator = _validator(serializer)
+    try:
+        validated: dict[str, Any] = validator.run_validation(data)
+    except serializers.ValidationError as error:
+        raise _with_what_was_meant(error, validator, data) from None
     return validated
+
+
+def _with_what_was_meant(
+    error: serializers.ValidationError, validator: Serializer, data: Any
+) -> serializers.ValidationError:
+    """A required field that is missing may be there under a name that was misspelt."""
+    if not isinstance(error.detail, dict) or not isinstance(data, Mapping):
+        return error
+    missing = [
+        name
+        for name, found in error.detail.items()
+        if isinstance(found, list) and getattr(found[0], "code", None) == "required"
+    ]
+    unknown = [name for name in data if isinstance(name, str) and name not in validator.fields]
+    for name in unknown[:MOST_COMPARED]:
+        if better := meant(name, missing):
+            text = f"This field is required. There is none called “{name}”; did you mean {better}?"
+            error.detail[better] = [serializers.ErrorDetail(text, code="required")]
+    return error
 
 
 @cache

@@ -22,6 +22,7 @@ from apps.cards.views import create_for
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
 from apps.common.kept import from_database, passes
+from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.integrations.serializers import CreateFlatCardInput, StatusQuery
 from apps.projects import conditional
@@ -75,7 +76,7 @@ class CardStatusView(APIView):
     @from_database
     def get(self, request: Request, card_id: int) -> HttpResponse:
         """The status as it stands; `waiting` asks for it until it differs, or until the time is over."""
-        checked(StatusQuery, request.query_params.dict())
+        checked(StatusQuery, dict(query(request, "wait", "known").items()))
         found, detail = _reach(caller(request), card_id)
         etag = conditional.etag_of(found, card_id, "status")
         return _answer(request, detail, etag, lambda: _status(request, detail))

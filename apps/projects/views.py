@@ -14,6 +14,7 @@ from apps.accounts.reach import Tokens
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
+from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host import git
@@ -72,7 +73,7 @@ class ProjectsOrderView(APIView):
 
 
 def _organization_filter(request: Request) -> int | None:
-    given = request.query_params.get("organizationId")
+    given = query(request, "organizationId").get("organizationId")
     if not given:
         return None
     try:
