@@ -85,6 +85,7 @@ def test_every_route_is_in_the_table() -> None:
     assert [route for route in routes() if route.key not in known] == []
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("endpoint", routed(), ids=lambda each: each.id)
 def test_everybody_gets_what_the_table_says(world: World, endpoint: Endpoint) -> None:
     wrong = []
