@@ -68,6 +68,9 @@ def accept_all(user: User) -> None:
         project = invitation.project
         invitation.delete()
         if project.owner_id == user.pk:
+            # The stand-in invited the person that it became by setup.
+            entry = invitation_shape(invitation)
+            bus.publish(MemberRemoved(project_id=project.pk, entry=entry), by=user.pk)
             continue
         member, _ = ProjectMember.objects.get_or_create(
             project=project, user=user, defaults={"role": invitation.role}

@@ -10,7 +10,9 @@ from urllib.parse import quote
 import pytest
 from django.core.cache import cache
 
+from apps.accounts import authentication
 from apps.accounts.models import User
+from apps.configuration.store import AUTH_ENABLED
 from apps.events.models import StoredEvent
 from apps.projects.models import Invitation, Project, ProjectMember
 from tests import factories
@@ -182,6 +184,20 @@ def test_a_new_account_accepts_all_its_invitations(
     assert kind == "member.updated"
     assert (data["email"], data["status"], data["role"]) == (DORA, "active", "admin")
     assert data["userId"] == f"user_{dora.pk:03d}"
+
+
+def test_the_stand_in_that_setup_makes_a_person_of_is_no_member_of_its_own_project(
+    api: Any, repository: Any, settings: Any
+) -> None:
+    settings.LOOPBACK = True
+    AUTH_ENABLED.set(False)
+    authentication.forget_all()
+    made = api(None).post("/api/projects", {"name": "Mine", "path": str(repository)})
+    api(None).post(f"/api/projects/{made['id']}/members", {"email": DORA})
+    api(None).post("/api/auth/setup", {"email": DORA, "password": factories.PASSWORD})
+    (entry,) = api(None).get(f"/api/projects/{made['id']}/members")
+    assert (entry["email"], entry["isOwner"]) == (DORA, True)
+    assert events(Project.objects.get())[-1][0] == "member.removed"
 
 
 def test_where_registration_is_by_invitation_the_code_opens_it_to_the_invited_alone(

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.accounts import authentication
 from apps.accounts.models import User
 from apps.cards import bodies, services
+from apps.cards.models import PanelState
 from apps.projects.models import Project
 from tests import factories
 
@@ -32,6 +33,9 @@ def _more(project: Project, alice: User, bob: User, rows: int) -> None:
         factories.make_credential(alice)
         other = factories.make_project(alice, name=str(number))
         factories.add_member(other, bob)
+        factories.add_member(project, factories.make_user(f"someone-{card.pk}"))
+        factories.invite(project, f"invited-{card.pk}@example.org")
+        PanelState.objects.create(card=card, user=alice, state="{}")
 
 
 # path, and how many queries it takes: who reaches it and where it stands, then the rows.
@@ -40,6 +44,8 @@ LISTS = {
     "/api/projects/{project}": 3,
     "/api/projects/{project}/boards": 2,
     "/api/projects/{project}/columns": 2,
+    "/api/projects/{project}/members": 4,
+    "/api/projects/{project}/panel-states": 2,
     "/api/projects/{project}/cards": 3,
     "/api/projects/{project}/cards/{card}": 2,
     "/api/projects/{project}/cards/{card}/pipeline": 4,
