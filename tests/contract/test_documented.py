@@ -18,7 +18,7 @@ from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
 
 # The world's own fixture opens the database, but for a marked test only is there one.
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 # Whom the example in the table succeeds for.
 CALLERS = {

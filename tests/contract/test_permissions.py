@@ -14,7 +14,7 @@ from tests.contract.endpoints import Endpoint, Route, endpoints, routed, routes
 from tests.contract.world import World
 
 # The world's own fixture opens the database, but for a marked test only is there one.
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 SIGNED_IN = ("charlie", "bob", "alice", "dora", "olga", "eve", "root")
 TOKENS = ("read-only token", "project token", "token elsewhere", "revoked token")
