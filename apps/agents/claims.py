@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Iterator
 from datetime import datetime
 
-from django.db.models import Q
 from django.utils import timezone
 
 from apps.agents import (
@@ -29,14 +28,16 @@ from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.models import LIVE, State
 from apps.runs.outages import is_outage
+from apps.runs.rows import Rows
 
 logger = logging.getLogger(__name__)
 
 
-class AgentKind:
+class AgentKind(Rows):
     """Agent sessions as a kind of run."""
 
     name = "session"
+    model = AgentSession
 
     def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
         for session_id, project_id in limited.due():
@@ -57,16 +58,6 @@ class AgentKind:
                 with _one_row_is_no_outage(session.pk):
                     _say_why(session.pk, session.project_id, reason)
         return None
-
-    def owners(self, host_id: str) -> set[str]:
-        rows = AgentSession.objects.filter(worker_id__isnull=False, host_id=host_id)
-        return {owner for owner in rows.values_list("worker_id", flat=True) if owner}
-
-    def owned(self, worker_id: str) -> dict[int, tuple[int, bool]]:
-        rows = AgentSession.objects.filter(worker_id=worker_id).values_list(
-            "pk", "fence", "cancel_requested"
-        )
-        return {pk: (fence, cancel) for pk, fence, cancel in rows}
 
     def news(self, worker_id: str) -> set[int]:
         return requests.with_news(worker_id)
@@ -104,13 +95,8 @@ class AgentKind:
     def line_up(self, host_id: str, at: datetime) -> None:
         recovery.line_up(host_id, at)
 
-    def hosts(self) -> set[str]:
-        bound = AgentSession.objects.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
-        return {host for host in bound.values_list("host_id", flat=True).distinct() if host}
-
     def abandon(self, host_id: str) -> None:
-        rows = AgentSession.objects.filter(host_id=host_id)
-        rows = rows.filter(Q(state__in=LIVE) | Q(worker_id__isnull=False))
+        rows = self.bound().filter(host_id=host_id)
         for session_id, project_id in list(rows.values_list("pk", "project_id")):
             _abandon(session_id, project_id, host_id)
 

@@ -23,6 +23,7 @@ from apps.events import redis_state
 
 PROJECT_CHANNEL = "kanban:project"
 SESSION_CHANNEL = "kanban:session"
+RUN_CHANNEL = "kanban:run"
 USER_CHANNEL = "kanban:user"
 
 _TIMEOUT_S = 0.2
@@ -150,25 +151,25 @@ def tell_session(session_id: int, head: str, frames: str) -> None:
     _get().put("publish", (SESSION_CHANNEL, f"{session_id}:{head}\n{frames}"))
 
 
-def tell_sessions(stored: Iterable[tuple[int, int, int, list[str]]]) -> None:
-    """What a transaction stored of many sessions: session, first and last rev, frames in their order.
+def tell_lines(channel: str, stored: Iterable[tuple[int, int, int, list[str]]]) -> None:
+    """What a transaction stored of many runs of a kind: run, first and last rev, frames in their order.
 
     All in one message, which costs every hub a fraction of one for each; cut where it gets long.
     """
     parts: list[str] = []
     size = 0
-    for session_id, first, last, frames in stored:
+    for run_id, first, last, frames in stored:
         if size > _LONGEST_NEWS:
-            _get().put("publish", (SESSION_CHANNEL, "\n".join(parts)))
+            _get().put("publish", (channel, "\n".join(parts)))
             parts, size = [], 0
-        parts.append(f"{session_id}:m:{first}:{last}")
+        parts.append(f"{run_id}:m:{first}:{last}")
         length = sum(map(len, frames))
         # Without its frames a hub reads the rows.
         if length <= _LONGEST_NEWS:
             parts += frames
             size += length
     if parts:
-        _get().put("publish", (SESSION_CHANNEL, "\n".join(parts)))
+        _get().put("publish", (channel, "\n".join(parts)))
 
 
 def tell_user(user_id: int, frame: str) -> None:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from apps.agents import transcripts as agents
-from apps.agents.transcripts import Part
 from apps.events.bus import Position
 from apps.realtime import frames, reads
 from apps.realtime.access import Caller, Reach, identify
-from apps.realtime.frames import Auth, Project, Refused, Subscribe, Topic, Unsubscribe
+from apps.realtime.frames import Auth, Project, Refused, Run, Session, Subscribe, Topic, Unsubscribe
 from apps.realtime.outbox import Frame, Outbox, Send
-from apps.realtime.streams import AnyStream, Follower, ProjectStream, SessionStream
+from apps.realtime.streams import AnyStream, Follower, LineStream, ProjectStream
+from apps.runs.lines import Part
 
 if TYPE_CHECKING:
     from apps.realtime.hub import Hub
@@ -26,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 UNAUTHENTICATED = 4001
 MOST_TOPICS = 500
+_WHAT: dict[type[Topic], str] = {Project: "project", Session: "session", Run: "run"}
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Connection:
         self._not_found(topic)
 
     def _not_found(self, topic: Topic) -> None:
-        what = "project" if isinstance(topic, Project) else "session"
+        what = _WHAT[type(topic)]
         self.say(frames.error("not_found", f"There is no such {what} that you may see.", topic))
 
     def _subscribe(self, request: Subscribe) -> None:
@@ -133,7 +133,7 @@ class Connection:
             if isinstance(stream, ProjectStream):
                 found = await self._open_project(stream, request, following)
             else:
-                found = await self._open_session(stream, request, following)
+                found = await self._open_lines(stream, request, following)
             if found:
                 await self._catch_up(stream, following.follower)
             else:
@@ -175,13 +175,13 @@ class Connection:
             follower.mark = since.seq if isinstance(since, Position) else since
         return True
 
-    async def _open_session(
-        self, stream: SessionStream, request: Subscribe, following: Following
+    async def _open_lines(
+        self, stream: LineStream, request: Subscribe, following: Following
     ) -> bool:
         assert self.caller is not None
         follower = following.follower
         opening = await self.hub.door.read(
-            reads.open_session, self.caller, stream.topic.id, request.after
+            reads.open_lines, self.caller, stream.topic, request.after
         )
         if opening is None:
             return False
@@ -189,22 +189,21 @@ class Connection:
         following.project_id = opening.project_id
         follower.opened = True
         follower.mark = opening.rev
-        self.say(frames.session_frame("subscribed", stream.topic.id, opening.index, opening.rev))
+        self.say(frames.lines_frame("subscribed", stream.topic, opening.index, opening.rev))
         if request.after_rev is None:
-            await self._send_transcript(stream, opening.part)
+            await self._send_part(stream, opening.part)
         elif request.after_rev <= opening.rev:
             follower.mark = request.after_rev
         else:
             # It has heard of what was lost here.
-            position = opening.index, opening.rev
-            self.say(frames.session_frame("resync", stream.topic.id, *position))
+            self.say(frames.lines_frame("resync", stream.topic, opening.index, opening.rev))
         return True
 
-    async def _send_transcript(self, stream: SessionStream, part: Part) -> None:
+    async def _send_part(self, stream: LineStream, part: Part) -> None:
         """Page by page as the client takes them; what changes meanwhile comes after it."""
         turn, last = stream.turn, -1
         while True:
-            page = await self.hub.replay.read(agents.page, part, last)
+            page = await self.hub.replay.read(part.page, last)
             for index, text in page.rows:
                 await self.outbox.room()
                 if stream.turn != turn or self.outbox.closed:

@@ -35,7 +35,16 @@ class Session:
     id: int
 
 
-Topic = Project | Session
+@dataclass(frozen=True)
+class Run:
+    """Of a script."""
+
+    id: int
+
+
+# What has lines instead of events.
+Talker = Session | Run
+Topic = Project | Talker
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Auth:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """`since` is a bare seq or a position; `after` and `after_rev` belong to sessions."""
+    """`since` is a bare seq or a position; `after` and `after_rev` belong to sessions and runs."""
 
     topic: Topic
     since: Position | int | None = None
@@ -103,10 +112,9 @@ def _topic(payload: dict[str, Any]) -> Topic:
             return Project(parse_id("project", payload[name]))
         if name == "sessionId":
             return Session(parse_id("session", payload[name]))
-        parse_id("run", payload[name])
+        return Run(parse_id("run", payload[name]))
     except BadId as error:
         raise Refused("invalid", f"{name} {error}.") from None
-    raise Refused("not_found", "There is no such run that you may see.")
 
 
 def _number(name: str, value: Any, *, lowest: int = 0) -> int | None:
@@ -129,6 +137,8 @@ def _since(value: Any) -> Position | int | None:
 def named(topic: Topic) -> dict[str, Any]:
     if isinstance(topic, Project):
         return {"projectId": public_id("project", topic.id)}
+    if isinstance(topic, Run):
+        return {"runId": public_id("run", topic.id)}
     return {"sessionId": public_id("session", topic.id)}
 
 
@@ -147,5 +157,6 @@ def project_frame(kind: str, project_id: int, position: Position) -> str:
     return make(kind, {**about, "epoch": position.epoch, "seq": position.seq})
 
 
-def session_frame(kind: str, session_id: int, index: int, rev: int) -> str:
-    return make(kind, {**named(Session(session_id)), "index": index, "rev": rev})
+def lines_frame(kind: str, topic: Talker, index: int, rev: int) -> str:
+    """`subscribed` or `resync`."""
+    return make(kind, {**named(topic), "index": index, "rev": rev})

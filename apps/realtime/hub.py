@@ -1,8 +1,8 @@
 """One hub per process: hears the news once, reads what it lacks once, and fans out to all sockets.
 
-Redis only makes it fast. Once a second the hub asks the database, one query each, how far the projects
-and sessions are that somebody follows, and reads the difference; so a change reaches every follower even if
-whoever made it died before telling, and while Redis is away.
+Redis only makes it fast. Once a second the hub asks the database, one query each, how far the projects,
+sessions and runs are that somebody follows, and reads the difference; so a change reaches every follower
+even if whoever made it died before telling, and while Redis is away.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from collections.abc import AsyncIterator, Callable
 from weakref import WeakKeyDictionary
 
 from apps.accounts.authentication import forget_all
-from apps.agents import transcripts as agents
 from apps.events import replay
 from apps.events.bus import position as position_of
-from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
+from apps.events.telling import PROJECT_CHANNEL, RUN_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
 from apps.realtime import reads
 from apps.realtime.bell import ABOUT_ACCESS, Bell
 from apps.realtime.connection import UNAUTHENTICATED, Connection
-from apps.realtime.frames import Project, Session, Topic
+from apps.realtime.frames import Project, Run, Session, Talker, Topic
 from apps.realtime.news import listen
 from apps.realtime.outbox import Frame
 from apps.realtime.rows import RowThread
+from apps.realtime.sources import lines_of
 from apps.realtime.streams import (
     LONGEST_GAP,
     AnyStream,
     Ear,
     Follower,
+    LineStream,
     ProjectStream,
-    SessionStream,
     marks,
 )
 
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 # A little under a second, so that "within a second" holds with the query and its news.
 LOOK_EVERY_S = 0.8
 _LOOK_PAUSE_S = 0.05
+_TALKERS: dict[str, type[Talker]] = {SESSION_CHANNEL: Session, RUN_CHANNEL: Run}
 _REVOKED = '{"type":"revoked"'
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -52,8 +53,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.connections: set[Connection] = set()
-        self.projects: dict[int, ProjectStream] = {}
-        self.sessions: dict[int, SessionStream] = {}
+        self.projects: dict[Project, ProjectStream] = {}
+        self.talkers: dict[Talker, LineStream] = {}
         self.bells: set[Bell] = set()
         # A long replay must hold up neither the watch nor whoever knocks.
         self.watch = RowThread("hub-watch")
@@ -105,16 +106,16 @@ class Hub:
 
     def stream(self, topic: Topic) -> AnyStream:
         if isinstance(topic, Project):
-            return self.projects.setdefault(topic.id, ProjectStream(topic.id))
-        return self.sessions.setdefault(topic.id, SessionStream(topic.id))
+            return self.projects.setdefault(topic, ProjectStream(topic.id))
+        return self.talkers.setdefault(topic, LineStream(topic))
 
     def drop(self, stream: AnyStream, ear: Ear) -> None:
         stream.followers.pop(ear, None)
         if not stream.followers:
             if isinstance(stream, ProjectStream):
-                self.projects.pop(stream.topic.id, None)
+                self.projects.pop(stream.topic, None)
             else:
-                self.sessions.pop(stream.topic.id, None)
+                self.talkers.pop(stream.topic, None)
 
     def _end(self) -> None:
         for task in [*self._tasks, *self._filling]:
@@ -131,8 +132,8 @@ class Hub:
         try:
             if channel == PROJECT_CHANNEL:
                 self._hear_project(head, body)
-            elif channel == SESSION_CHANNEL:
-                self._hear_sessions(head, body)
+            elif channel in _TALKERS:
+                self._hear_talkers(_TALKERS[channel], head, body)
             elif channel == USER_CHANNEL:
                 self._hear_user(int(head), body)
         except ValueError:
@@ -140,7 +141,7 @@ class Hub:
 
     def _hear_project(self, head: str, text: str) -> None:
         project_id, epoch, seq = head.split(":")
-        stream = self.projects.get(int(project_id))
+        stream = self.projects.get(Project(int(project_id)))
         if stream is None:
             return
         if int(seq) == 0:
@@ -154,23 +155,23 @@ class Hub:
         if text.startswith(ABOUT_ACCESS):
             self.look_soon()
 
-    def _hear_sessions(self, head: str, body: str) -> None:
-        """One session's news or many's, each a head and the frames that belong to it."""
+    def _hear_talkers(self, kind: type[Talker], head: str, body: str) -> None:
+        """One's news or many's, each a head and the frames that belong to it."""
         frames: list[str] = []
         for line in body.split("\n"):
             if line.startswith("{"):
                 frames.append(line)
             elif line:
-                self._hear_session(head, frames)
+                self._hear_talker(kind, head, frames)
                 head, frames = line, []
-        self._hear_session(head, frames)
+        self._hear_talker(kind, head, frames)
 
-    def _hear_session(self, head: str, frames: list[str]) -> None:
-        session_id, kind, *numbers = head.split(":")
-        stream = self.sessions.get(int(session_id))
+    def _hear_talker(self, kind: type[Talker], head: str, frames: list[str]) -> None:
+        run_id, what, *numbers = head.split(":")
+        stream = self.talkers.get(kind(int(run_id)))
         if stream is None:
             return
-        if kind == "d":
+        if what == "d":
             for text in frames:
                 stream.pass_by(text)
             return
@@ -212,20 +213,20 @@ class Hub:
 
     async def look(self) -> None:
         """Compare with the database: what is missing, who may no longer."""
-        projects, sessions = marks(self.projects.values()), marks(self.sessions.values())
-        asked = reads.Asked(projects=list(projects), sessions=list(sessions))
+        projects, talkers = marks(self.projects), marks(self.talkers)
+        asked = reads.Asked(projects=list(projects), talkers=list(talkers))
         connections = [each for each in self.connections if each.caller is not None]
         for connection in connections:
             if connection.caller is not None:
                 asked.callers.add(connection.caller)
                 asked.reaches |= set(connection.reaches().values())
-        if not (projects or sessions or asked.callers):
+        if not (projects or talkers or asked.callers):
             return
         found = await self.watch.read(reads.look, asked)
-        for project_id, mark in projects.items():
-            await self._compare_project(project_id, mark, found)
-        for session_id, mark in sessions.items():
-            await self._compare_session(session_id, mark, found)
+        for project, mark in projects.items():
+            await self._compare_project(project, mark, found)
+        for talker, mark in talkers.items():
+            await self._compare_talker(talker, mark, found)
         if self._filling:
             await asyncio.wait(self._filling)
         now = time.time()
@@ -238,39 +239,35 @@ class Hub:
                 connection.close(UNAUTHENTICATED)
                 continue
             for topic, reach in connection.reaches().items():
-                gone = isinstance(topic, Session) and self._is_gone(topic.id, sessions, found)
+                gone = topic in talkers and topic not in found.revs
                 lost = reach in asked.reaches and reach not in found.within_reach
                 if gone or lost:
                     connection.lose(topic)
 
-    @staticmethod
-    def _is_gone(session_id: int, asked: dict[int, int], found: reads.Look) -> bool:
-        return session_id in asked and session_id not in found.revs
-
-    async def _compare_project(self, project_id: int, mark: int, found: reads.Look) -> None:
-        stream, position = self.projects.get(project_id), found.positions.get(project_id)
+    async def _compare_project(self, project: Project, mark: int, found: reads.Look) -> None:
+        stream, position = self.projects.get(project), found.positions.get(project)
         if stream is None or stream.mark is None or position is None:
             return
         if position.epoch != stream.epoch:
             stream.restart(position)
         elif position.seq < mark:
             # History was lost below us: what was numbered so far will be numbered again.
-            renewed = await self.watch.read(replay.renew_epoch, project_id, position.epoch)
+            renewed = await self.watch.read(replay.renew_epoch, project.id, position.epoch)
             if renewed is not None:
                 stream.restart(renewed)
         else:
             stream.known = max(stream.known, position.seq)
             self._fill(stream)
 
-    async def _compare_session(self, session_id: int, mark: int, found: reads.Look) -> None:
-        stream, rev = self.sessions.get(session_id), found.revs.get(session_id)
+    async def _compare_talker(self, talker: Talker, mark: int, found: reads.Look) -> None:
+        stream, rev = self.talkers.get(talker), found.revs.get(talker)
         if stream is None or stream.mark is None or rev is None:
             return
         if rev >= mark:
             stream.known = max(stream.known, rev)
             self._fill(stream)
             return
-        position = await self.watch.read(agents.session_position, session_id)
+        position = await self.watch.read(lines_of(talker).position, talker.id)
         if position is not None:
             stream.restart(position[1], position[2])
 

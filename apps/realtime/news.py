@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from apps.events import redis_state
-from apps.events.telling import PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
+from apps.events.telling import PROJECT_CHANNEL, RUN_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
 
 # A silent server is asked after this long, and left after as long again without an answer.
 _SILENCE_S = 2.0
@@ -36,7 +36,7 @@ async def listen(hear: Callable[[str, str, str], None], connected: Callable[[], 
         )
         try:
             pubsub = client.pubsub()
-            await pubsub.subscribe(PROJECT_CHANNEL, SESSION_CHANNEL, USER_CHANNEL)
+            await pubsub.subscribe(PROJECT_CHANNEL, SESSION_CHANNEL, RUN_CHANNEL, USER_CHANNEL)
             asked = False
             while True:
                 message = await pubsub.get_message(timeout=_SILENCE_S)

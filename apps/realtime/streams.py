@@ -1,4 +1,4 @@
-"""One project's events or one session's messages, in order, to whoever follows them.
+"""One project's events or one run's lines, in order, to whoever follows them.
 
 Nothing is kept in memory: whoever lacks something, a follower that just came or the stream itself after a
 gap in the news, reads the rows. A follower is `live` once it has everything that the stream has passed on;
@@ -7,15 +7,15 @@ from then on it gets what the stream gets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
 
-from apps.agents import transcripts as agents
 from apps.events import replay
 from apps.events.bus import Position
 from apps.realtime import frames
-from apps.realtime.frames import Project, Session, Topic
+from apps.realtime.frames import Project, Talker, Topic
 from apps.realtime.outbox import Frame
+from apps.realtime.sources import lines_of
 
 # Small enough to fit into an outbox that has room.
 BATCH = 400
@@ -157,22 +157,22 @@ class ProjectStream(Stream):
             follower.ear.put(Frame(frames.project_frame("resync", self.topic.id, position)))
 
 
-class SessionStream(Stream):
-    topic: Session
+class LineStream(Stream):
+    topic: Talker
 
-    def __init__(self, session_id: int) -> None:
+    def __init__(self, topic: Talker) -> None:
         super().__init__()
-        self.topic = Session(session_id)
+        self.topic = topic
 
     def read(self, after: int) -> list[tuple[int, str]]:
-        return agents.messages_after_rev(self.topic.id, after, limit=BATCH)
+        return lines_of(self.topic).after_rev(self.topic.id, after, limit=BATCH)
 
     def start(self, rev: int) -> None:
         if self.mark is None:
             self.mark = self.known = rev
 
     def restart(self, index: int, rev: int) -> None:
-        self._restart(rev, frames.session_frame("resync", self.topic.id, index, rev))
+        self._restart(rev, frames.lines_frame("resync", self.topic, index, rev))
 
     def news(self, first: int, last: int, texts: list[str]) -> None:
         if self.mark is None or last <= self.mark:
@@ -187,7 +187,8 @@ class SessionStream(Stream):
         for rev, text in rows:
             if self.mark is not None and rev > self.mark:
                 self.pass_on(rev, text)
-        # A message that changed twice has only its last rev; so a gap in revs is none in the messages.
+        # A message that changed twice has only its last rev; so a gap in revs is none in the messages. (Of a
+        # script's output the beginning may be gone.)
         if len(rows) < BATCH and self.mark is not None and self.mark < asked:
             self.mark = asked
 
@@ -198,8 +199,9 @@ class SessionStream(Stream):
             follower.mark = max(follower.mark, asked)
 
 
-AnyStream = ProjectStream | SessionStream
+AnyStream = ProjectStream | LineStream
+T = TypeVar("T", bound=Topic)
 
 
-def marks(streams: Iterable[AnyStream]) -> dict[int, int]:
-    return {stream.topic.id: stream.mark for stream in streams if stream.mark is not None}
+def marks(streams: Mapping[T, AnyStream]) -> dict[T, int]:
+    return {topic: each.mark for topic, each in streams.items() if each.mark is not None}

@@ -75,11 +75,17 @@ class Line:
 
 
 class Table(Protocol):
-    """Where lines of a kind of run go: its tables, and the frame a browser gets for a stored one."""
+    """Where lines of a kind of run go: its tables, and the frame a browser gets for a stored one.
+
+    `columns`: those of `storing.COLUMNS` that its lines have; the numbers among them, always. `channel`:
+    where hubs hear of what is stored.
+    """
 
     run_table: str
     line_table: str
     foreign_key: str
+    columns: tuple[str, ...]
+    channel: str
 
     def frame(self, run_id: int, message_id: int, index: int, rev: int, line: Line) -> str: ...
 
@@ -296,9 +302,12 @@ class Sink:
         return told
 
     def _tell(self, told: list[storing.Stored]) -> None:
-        telling.tell_sessions(
-            (feed.run_id, first, last, frames) for feed, first, last, frames in told
-        )
+        channels: dict[str, list[tuple[int, int, int, list[str]]]] = {}
+        for feed, first, last, frames in told:
+            news = channels.setdefault(feed.table.channel, [])
+            news.append((feed.run_id, first, last, frames))
+        for channel, news in channels.items():
+            telling.tell_lines(channel, news)
 
     def _settle(self, batch: list[Feed]) -> None:
         with self.lock:

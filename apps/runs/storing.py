@@ -29,7 +29,21 @@ _COLUMNS = {
     "created_at": "timestamptz",
 }
 
+COLUMNS = tuple(_COLUMNS)
+_CHANGING = ("content", "tool_call", "partial", "truncated")
+
 Stored = tuple["Feed", int, int, list[str]]
+
+
+def storable(text: str) -> str:
+    """NUL can't be stored by PostgreSQL and lone surrogates are no text: both become U+FFFD."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="surrogatepass").decode(errors="replace")
+    return text
 
 
 def quoted(name: str) -> str:
@@ -67,9 +81,10 @@ def store(cursor: Any, table: Table, feeds: Sequence[Feed]) -> list[Stored]:
         for (feed, ordinal, index), pk in zip(places, ids, strict=True):
             feed.learned[ordinal] = pk, index
     if updates:
+        changing = "".join(f"{name} = %s, " for name in _changing(table))
         cursor.executemany(
-            f"UPDATE {table.line_table} SET content = %s, tool_call = %s, partial = %s, truncated = %s,"
-            f" rev = %s WHERE {table.foreign_key} = %s AND fence = %s AND ordinal = %s",
+            f"UPDATE {table.line_table} SET {changing}rev = %s"
+            f" WHERE {table.foreign_key} = %s AND fence = %s AND ordinal = %s",
             updates,
         )
     return [_stored(table, feed, first, lines) for feed, first, lines in given]
@@ -81,6 +96,10 @@ def _stored(table: Table, feed: Feed, first: int, lines: list[Line]) -> Stored:
         pk, index = feed.stored.get(line.ordinal) or feed.learned[line.ordinal]
         frames.append(table.frame(feed.run_id, pk, index, rev, line))
     return feed, first, first + len(lines) - 1, frames
+
+
+def _changing(table: Table) -> list[str]:
+    return [name for name in _CHANGING if name in table.columns]
 
 
 def _insert_row(feed: Feed, line: Line, index: int, rev: int, *, as_text: bool) -> tuple[Any, ...]:
@@ -105,10 +124,7 @@ def _insert_row(feed: Feed, line: Line, index: int, rev: int, *, as_text: bool) 
 
 def _update_row(feed: Feed, line: Line, rev: int) -> tuple[Any, ...]:
     return (
-        line.content,
-        line.tool_call,
-        line.partial,
-        line.truncated,
+        *(getattr(line, name) for name in _changing(feed.table)),
         rev,
         feed.run_id,
         feed.fence,
@@ -161,9 +177,14 @@ def _number(
 
 def _insert(cursor: Any, table: Table, rows: list[tuple[Any, ...]]) -> list[int]:
     """The rows' ids."""
-    columns = ", ".join([table.foreign_key, *map(quoted, _COLUMNS)])
+    names = [name for name in _COLUMNS if name in table.columns]
+    if len(names) < len(_COLUMNS):
+        places = [1 + COLUMNS.index(name) for name in names]
+        rows = [(row[0], *(row[place] for place in places)) for row in rows]
+    columns = ", ".join([table.foreign_key, *map(quoted, names)])
     if connection.vendor == "postgresql":
-        arrays = ", ".join(f"%s::{kind}[]" for kind in ("bigint", *_COLUMNS.values()))
+        kinds = ("bigint", *(_COLUMNS[name] for name in names))
+        arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
         cursor.execute(
             f"INSERT INTO {table.line_table} ({columns}) SELECT * FROM unnest({arrays})"
             f" RETURNING {table.foreign_key}, {quoted('index')}, id",
@@ -171,7 +192,7 @@ def _insert(cursor: Any, table: Table, rows: list[tuple[Any, ...]]) -> list[int]
         )
         ids = {(run, index): pk for run, index, pk in cursor.fetchall()}
         return [ids[row[0], row[1]] for row in rows]
-    marks = ", ".join(["%s"] * (len(_COLUMNS) + 1))
+    marks = ", ".join(["%s"] * (len(names) + 1))
     cursor.executemany(f"INSERT INTO {table.line_table} ({columns}) VALUES ({marks})", rows)
     # Nobody else writes meanwhile, and an AUTOINCREMENT key goes up by one.
     cursor.execute("SELECT last_insert_rowid()")

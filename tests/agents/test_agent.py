@@ -14,10 +14,10 @@ import pytest_asyncio
 from apps.agents.presets import Preset
 from apps.agents.runtime.agent import CANCEL_GRACE_S, MOST_TOKENS, Agent
 from apps.agents.runtime.failures import Failed
-from apps.agents.runtime.masking import Secrets
 from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript
 from apps.runs.kinds import Claim, Handle
+from apps.runs.masking import Secrets
 from apps.runs.sink import Sink
 
 SECRET = "sk-very-secret-key"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from apps.agents.runtime.masking import Secrets
 from apps.agents.runtime.transcript import ENDED_CALLS_KEPT, LONGEST_MESSAGE, Transcript
 from apps.events import telling
+from apps.runs.masking import Secrets
 from apps.runs.sink import Line
 
 

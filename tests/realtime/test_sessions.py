@@ -127,10 +127,12 @@ def test_news_of_many_sessions_come_in_one_message(
         rows = AgentMessage.objects.filter(session_id=each.id, rev__gte=first).order_by("rev")
         return each.id, first, first + len(contents) - 1, [message_frame(row) for row in rows]
 
-    telling.tell_sessions([stored(transcript, "a", "b"), stored(other, "c")])
+    telling.tell_lines(telling.SESSION_CHANNEL, [stored(transcript, "a", "b"), stored(other, "c")])
     assert [content for *_, content in lines(client.take(3))] == ["a", "b", "c"]
     # Too long to be told: it is read.
-    telling.tell_sessions([stored(transcript, "x" * 600_000), stored(other, "d")])
+    telling.tell_lines(
+        telling.SESSION_CHANNEL, [stored(transcript, "x" * 600_000), stored(other, "d")]
+    )
     heard = {content[:3] for *_, content in lines(client.take(2))}
     assert heard == {"xxx", "d"}
 

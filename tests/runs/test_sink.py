@@ -311,7 +311,9 @@ async def test_what_is_told_of_a_line_is_what_is_read_of_its_row(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(
-        telling, "tell_sessions", lambda news: told.extend(f for *_, each in news for f in each)
+        telling,
+        "tell_lines",
+        lambda _channel, news: told.extend(f for *_, each in news for f in each),
     )
     feed = feed_of(sink, session)
     say(feed, 'plain "quoted" \u2028 \U0001f600 \\ \n')

@@ -19,11 +19,12 @@ from apps.agents.presets import Preset
 from apps.agents.runtime import failures
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.people import People
-from apps.agents.runtime.transcript import Transcript, storable
+from apps.agents.runtime.transcript import Transcript
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
 from apps.host import processes
 from apps.host.errors import SpawnFailed
 from apps.runs.sink import Feed
+from apps.runs.storing import storable
 
 T = TypeVar("T")
 

@@ -9,9 +9,10 @@ import orjson
 from apps.agents.answering import DECLINE
 from apps.agents.models import AgentRequest
 from apps.agents.requests import Asked, fingerprint
-from apps.agents.runtime.masking import Secrets
-from apps.agents.runtime.transcript import cleaned, merge_call, shortened, storable
+from apps.agents.runtime.transcript import cleaned, merge_call, shortened
 from apps.common.envelope import dumps
+from apps.runs.masking import Secrets
+from apps.runs.storing import storable
 
 LONGEST_TITLE = 500
 PLAN = "switch_mode"

@@ -22,13 +22,13 @@ from apps.agents.runtime.activity import Activity
 from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
 from apps.agents.runtime.failures import Failed
 from apps.agents.runtime.lines import AgentLines
-from apps.agents.runtime.masking import Secrets
 from apps.agents.runtime.people import People
 from apps.agents.runtime.setting import Deferred, Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import worktrees
 from apps.host import processes
 from apps.runs.kinds import Claim, Handle, Kind, Surroundings
+from apps.runs.masking import Secrets
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,12 @@ from typing import Any
 import orjson
 
 from apps.agents.runtime.activity import Activity
-from apps.agents.runtime.masking import Secrets
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
 from apps.events import telling
+from apps.runs.masking import Secrets
 from apps.runs.sink import Feed, Line
+from apps.runs.storing import storable
 
 STORE_EVERY_S = 1.0
 DELTA_EVERY_S = 1 / 30
@@ -31,17 +32,6 @@ DEEPEST = 100
 # Agents send late parts of a call soon or never; all calls of a long turn would fill the memory.
 ENDED_CALLS_KEPT = 50
 _ENDED = {"completed", "failed", "cancelled"}
-
-
-def storable(text: str) -> str:
-    """NUL can't be stored by PostgreSQL and lone surrogates are no text: both become U+FFFD."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode(errors="surrogatepass").decode(errors="replace")
-    return text
 
 
 def cleaned(value: Any, depth: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""Takes the values of known secrets out of what an agent says before it is stored or shown."""
+"""Takes the values of known secrets out of what a run says before it is stored or shown."""
 
 from __future__ import annotations
 
