@@ -212,6 +212,34 @@ async def terminate(process: Process, grace: float = 1.0) -> int:
     return await process.wait()
 
 
+async def terminate_group(process: Process, grace: float) -> int:
+    """`terminate`, but the time is everybody's in the group.
+
+    A shell ends at once, while what it runs may have things to put in order.
+    """
+    kill_group(process.pid, signal.SIGTERM)
+    until, pause = time.monotonic() + grace, 0.02
+    while _group_lives(process.pid) and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 2, 0.2)
+    kill_group(process.pid, signal.SIGKILL)
+    return await process.wait()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    if not _LINUX:
+        return True
+    # Those that nobody has reaped yet can be signalled too.
+    found = (_stat(pid) for pid in _pids())
+    return any(f and int(f[2]) == group and f[0] not in (b"Z", b"X") for f in found)
+
+
 def _environment(pid: int) -> bytes:
     """Empty where it can't be read. In the middle of exec there seems to be none: it is asked for again."""
     for _ in range(_EXEC_TRIES):

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from apps.common.ids import public_id
 from apps.events.bus import ProjectEvent
-from apps.scripts.models import Script
-from apps.scripts.serializers import script_shape
+from apps.scripts.models import Script, ScriptRun
+from apps.scripts.serializers import script_shape, status_shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +51,16 @@ class ScriptsReordered(ProjectEvent):
             "ids": [public_id("script", each) for each in self.script_ids],
             "projectId": public_id("project", self.project_id),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptStatus(ProjectEvent):
+    """A run began, ended, or something is to be said of it. Its output goes to those who follow the run."""
+
+    type: ClassVar[str] = "script.status"
+    script_id: int
+    run: ScriptRun
+
+    def data(self) -> dict[str, Any]:
+        shape = status_shape(self.script_id, self.run)
+        return {**shape, "projectId": public_id("project", self.project_id)}

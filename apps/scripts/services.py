@@ -7,11 +7,13 @@ from typing import Any
 
 from django.db.models import F
 
-from apps.common.errors import Conflict, Invalid, NotFound
+from apps.common.errors import Conflict, Invalid
 from apps.common.ids import public_id
 from apps.events import bus
+from apps.scripts import runs
 from apps.scripts.events import ScriptCreated, ScriptDeleted, ScriptsReordered, ScriptUpdated
 from apps.scripts.models import Script
+from apps.scripts.selectors import fresh
 
 MOST_SCRIPTS = 200
 
@@ -35,7 +37,7 @@ def create_script(project_id: int, *, name: str, command: str, by: int) -> Scrip
 def update_script(script: Script, *, by: int, **changes: Any) -> Script:
     """`changes`: name, command. A run under way keeps the command that it was started with."""
     bus.lock(script.project_id)
-    script = still_there(script)
+    script = fresh(script)
     changed = [name for name, value in changes.items() if getattr(script, name) != value]
     if not changed:
         return script
@@ -48,9 +50,11 @@ def update_script(script: Script, *, by: int, **changes: Any) -> Script:
 
 @bus.atomically
 def delete_script(script: Script, *, by: int) -> None:
+    """What runs of it is cancelled: it gets five seconds, and nobody hears of it any more."""
     bus.lock(script.project_id)
-    script = still_there(script)
+    script = fresh(script)
     project_id, script_id = script.project_id, script.pk
+    runs.let_go(project_id=project_id, script_id=script_id)
     script.delete()
     behind = Script.objects.filter(project_id=project_id, position__gt=script.position)
     behind.update(position=F("position") - 1)
@@ -79,10 +83,3 @@ def reorder_scripts(project_id: int, ids: Sequence[int], *, by: int) -> list[Scr
         event = ScriptsReordered(project_id=project_id, script_ids=[each.pk for each in ordered])
         bus.publish(event, by=by)
     return ordered
-
-
-def still_there(script: Script) -> Script:
-    found = Script.objects.filter(pk=script.pk).first()
-    if found is None:
-        raise NotFound("Somebody has just deleted this script.")
-    return found

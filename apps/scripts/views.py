@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpResponse
@@ -13,13 +14,14 @@ from apps.common.kept import from_database
 from apps.common.serializers import checked
 from apps.projects import conditional
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
-from apps.scripts import services
+from apps.scripts import runs, selectors, services
 from apps.scripts.models import Script
 from apps.scripts.serializers import (
     CreateScriptInput,
     ReorderScriptsInput,
     UpdateScriptInput,
     script_shape,
+    status_shape,
 )
 
 
@@ -32,6 +34,9 @@ class ScriptViewSet(ProjectScopedViewSet):
         "reorder": Role.MEMBER,
         "update": Role.MEMBER,
         "destroy": Role.MEMBER,
+        "status": Role.MEMBER,
+        "run": Role.MEMBER,
+        "cancel": Role.MEMBER,
     }
     tokens = Tokens.ALL
 
@@ -69,3 +74,25 @@ class ScriptViewSet(ProjectScopedViewSet):
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         services.delete_script(self.script(), by=self.user.pk)
         return Response(status=204)
+
+    def status(self, request: Request, **kwargs: Any) -> HttpResponse:
+        """Not `from_database`: that no worker lives is seen in no row."""
+        scripts = Script.objects.filter(project=self.project).order_by("position", "pk")
+        return conditional.by_content(request, _entries(scripts))
+
+    def run(self, request: Request, **kwargs: Any) -> Response:
+        script = self.script()
+        runs.start(script, by=self.user.pk)
+        return Response(_entries([script])[0])
+
+    def cancel(self, request: Request, **kwargs: Any) -> Response:
+        script = self.script()
+        runs.cancel(script, by=self.user.pk)
+        return Response(_entries([script])[0])
+
+
+def _entries(scripts: Iterable[Script]) -> list[dict[str, Any]]:
+    return [
+        {**status_shape(each.script_id, each.run), "output": each.output}
+        for each in selectors.standings(scripts)
+    ]

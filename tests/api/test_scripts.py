@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import User
 from apps.events.models import StoredEvent
 from apps.projects.models import Project
+from apps.runs.models import Worker
 from apps.scripts import services
 from tests import factories
 from tests.client import Api
@@ -165,3 +168,49 @@ def test_a_project_has_a_limit_of_scripts(
     api(bob).post(url, {"name": "one", "command": "true"})
     refused = api(bob).post(url, {"name": "two", "command": "true"}, 409)
     assert refused["code"] == "too_many_scripts"
+
+
+def test_the_status_of_many_scripts_costs_as_much_as_of_one_and_is_sent_once(
+    api: Any, project: Project, url: str, three: list[str], bob: User
+) -> None:
+    client = api(bob)
+
+    def queries(count: int) -> int:
+        client.get(f"{url}/status")
+        with CaptureQueriesContext(connection) as captured:
+            assert len(client.get(f"{url}/status")) == count
+        return len(captured)
+
+    Worker.objects.create(id="alive", host_id="here", pid=1)
+    client.post(f"{url}/{three[0]}/run", status=200)
+    before = queries(3)
+    for number in range(20):
+        script = factories.make_script(project, name=str(number))
+        client.post(f"{url}/{script.pk}/run", status=200)
+    assert queries(23) == before
+    tag = client.response["ETag"]
+    client.get(f"{url}/status", 304, If_None_Match=tag)
+    client.post(f"{url}/{three[0]}/cancel", status=200)
+    client.get(f"{url}/status", 200, If_None_Match=tag)
+
+
+def test_runs_are_told_with_who_started_and_cancelled_them(
+    api: Any, project: Project, url: str, three: list[str], alice: User, bob: User
+) -> None:
+    started = api(bob).post(f"{url}/{three[0]}/run", b"", status=200)
+    assert started["startedBy"] == f"user_{bob.pk:03d}"
+    refused = api(alice).post(f"{url}/{three[0]}/run", status=409)
+    assert refused["code"] == "already_running"
+    ended = api(alice).post(f"{url}/{three[0]}/cancel", {}, status=200)
+    assert (ended["status"], ended["exitCode"], ended["output"]) == ("cancelled", None, "")
+    assert ended["finishedAt"]
+    refused = api(alice).post(f"{url}/{three[0]}/cancel", status=409)
+    assert refused["code"] == "not_running"
+    told = [data for kind, data in events(project) if kind == "script.status"]
+    by = StoredEvent.objects.filter(stream=project.pk, type="script.status").order_by("seq")
+    assert list(by.values_list("actor_id", flat=True)) == [bob.pk, alice.pk]
+    assert [each["status"] for each in told] == ["running", "cancelled"]
+    assert told[1] == {
+        **{name: value for name, value in ended.items() if name != "output"},
+        "projectId": f"proj_{project.pk:03d}",
+    }

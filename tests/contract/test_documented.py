@@ -14,6 +14,8 @@ from apps.cards.models import Card
 from apps.operations import health
 from apps.projects.models import Project
 from apps.runs import leases
+from apps.scripts import runs
+from apps.scripts.models import Script
 from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
 
@@ -35,6 +37,7 @@ BEFORE: dict[str, Callable[[World], Any]] = {
     "auth.setup": lambda world: User.objects.all().delete(),
     "organizations.delete": lambda world: Project.objects.update(organization=None),
     "cards.approve-auto": lambda world: Card.objects.update(pending_approval=True),
+    "scripts.cancel": lambda world: runs.start(Script.objects.get(), by=None),
     "cards.activate": lambda world: Project.objects.update(credential=world.ids["credentialId"]),
 }
 

@@ -13,8 +13,10 @@ from apps.events.bus import create_stream
 from apps.organizations.models import Organization, OrganizationMember
 from apps.projects.memberships import membership
 from apps.projects.models import Project
+from apps.realtime import frames
 from apps.realtime.access import Caller, Reach, still_valid, within_reach
 from apps.realtime.reads import Asked, look
+from apps.scripts import runs as scripts
 from tests import factories
 from tests.realtime.conftest import World
 
@@ -50,22 +52,25 @@ def test_a_caller_without_a_token_is_valid_only_while_accounts_are_off(
 
 def test_a_look_costs_the_same_however_much_is_followed(world: World) -> None:
     made = [factories.make_project(world.alice, name=f"p{number}") for number in range(30)]
-    sessions = []
+    talkers: list[frames.Talker] = []
     for project in made:
         card = factories.make_card(project)
-        sessions.append(AgentSession.objects.create(project_id=project.pk, card=card).pk)
+        session = AgentSession.objects.create(project_id=project.pk, card=card)
+        run = scripts.start(factories.make_script(project), by=world.alice.pk)
+        talkers += [frames.Session(session.pk), frames.Run(run.pk)]
     callers = [Caller(each.pk, each.token_version, 1e12) for each in (world.alice, world.root)]
 
     def asked(count: int) -> Asked:
-        projects = [project.pk for project in made[:count]]
-        reaches = {Reach(caller.user_id, each) for caller in callers for each in projects}
-        return Asked(projects, sessions[:count], set(callers), reaches)
+        projects = [frames.Project(project.pk) for project in made[:count]]
+        reaches = {Reach(caller.user_id, each.id) for caller in callers for each in projects}
+        return Asked(projects, talkers[: 2 * count], set(callers), reaches)
 
     def queries(count: int) -> int:
         with CaptureQueriesContext(connection) as captured:
             found = look(asked(count))
-        assert len(found.positions) == len(found.revs) == count
+        assert len(found.positions) == count
+        assert len(found.revs) == 2 * count
         assert len(found.within_reach) == 2 * count
         return len(captured)
 
-    assert queries(1) == queries(30) <= 8
+    assert queries(1) == queries(30) <= 9
