@@ -29,15 +29,20 @@ class BoardUpdated(_BoardEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class BoardDeleted(ProjectEvent):
-    """Its columns and cards are gone with it; boards behind it move up by one."""
+    """Its columns and cards are gone with it; boards behind it move up by one.
+
+    `patches` are where work is saved that only the cards' worktrees held, if there was any.
+    """
 
     type: ClassVar[str] = "board.deleted"
     board_id: int
+    patches: list[str]
 
     def data(self) -> dict[str, Any]:
         return {
             "id": public_id("board", self.board_id),
             "projectId": public_id("project", self.project_id),
+            "patches": self.patches,
         }
 
 

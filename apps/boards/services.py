@@ -74,12 +74,13 @@ def delete_board(board: Board, *, by: int) -> None:
     """With its columns and cards; their agents stop, their worktrees go, their branches stay."""
     bus.lock(board.project_id)
     board = _still_there(board)
-    deleting.announce(board)
+    patches = deleting.announce(board)
     project_id, board_id = board.project_id, board.pk
     board.delete()
     behind = Board.objects.filter(project_id=project_id, position__gt=board.position)
     behind.update(position=F("position") - 1)
-    bus.publish(BoardDeleted(project_id=project_id, board_id=board_id), by=by)
+    event = BoardDeleted(project_id=project_id, board_id=board_id, patches=patches)
+    bus.publish(event, by=by)
 
 
 @bus.atomically

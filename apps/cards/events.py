@@ -86,10 +86,13 @@ class CardMoved(ProjectEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class CardDeleted(ProjectEvent):
+    """`patch` is where work is saved that only its worktree held, if there was any; None without force."""
+
     type: ClassVar[str] = "card.deleted"
     card_id: int
     column_id: int
     board_id: int
+    patch: str | None
 
     def data(self) -> dict[str, Any]:
         return {
@@ -97,4 +100,5 @@ class CardDeleted(ProjectEvent):
             "columnId": public_id("column", self.column_id),
             "boardId": public_id("board", self.board_id),
             "projectId": public_id("project", self.project_id),
+            "patch": self.patch,
         }

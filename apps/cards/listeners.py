@@ -10,8 +10,8 @@ from apps.projects.models import Project
 
 
 @boards.on_delete
-def release_cards_of_board(board: Board) -> None:
-    services.release_board(board)
+def release_cards_of_board(board: Board) -> list[str]:
+    return services.release_board(board)
 
 
 @lifecycle.on_delete

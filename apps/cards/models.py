@@ -170,6 +170,8 @@ class Worktree(models.Model):
     base_commit = models.CharField(max_length=64, null=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
     forced = models.BooleanField(default=False)
+    # When its card was deleted; by it the patch is named that holds what the directory alone had.
+    removing_since = models.DateTimeField(null=True)
     # Wire id of the run that used it last, so that a card's processes can be swept before it is removed.
     session_wire_id = models.CharField(max_length=40, null=True)
     setup_done_at = models.DateTimeField(null=True)

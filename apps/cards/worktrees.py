@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from apps.cards import elsewhere
+from apps.cards import elsewhere, patches
 from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
 from apps.common.fetching import insert
@@ -311,11 +311,13 @@ def _say_if_new(card_id: int, why: str) -> None:
 
 
 def _remove(row: Worktree, *, force: bool) -> worktrees.Removal:
+    since = row.removing_since
     return worktrees.remove(
         Path(row.repository),
         Path(row.path),
         base=row.base_ref or row.base_commit,
         force=force,
-        patch_dir=Path(settings.DATA_DIR) / "patches",
+        patch_dir=patches.directory(),
+        patch_name=None if since is None else patches.name(row.card_id, since),
         data_dir=Path(settings.DATA_DIR),
     )

@@ -55,9 +55,9 @@ def forget(common_dir: Path, path: Path) -> None:
                 delete_tree(entry)
 
 
-def moment() -> str:
-    """Now, in UTC, for names of files: they sort by time."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+def moment(at: datetime | None = None) -> str:
+    """A time, now unless it is given, in UTC for names of files: they sort by it."""
+    return (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def quarantine(path: Path, quarantine_dir: Path) -> Path:

@@ -296,12 +296,14 @@ def remove(
     force: bool,
     patch_dir: Path,
     data_dir: Path,
+    patch_name: str | None = None,
 ) -> Removal:
     """Remove a worktree, keep its branch. The run's processes must have been swept.
 
     Without `force`: WorktreeDirty when something in it is uncommitted or isn't in `base` (a branch or
     commit; None: nothing counts as merged). With it, that work is first saved as
-    `<patch_dir>/<name>-<time>.patch`; what no patch can hold makes the directory go to quarantine.
+    `<patch_dir>/<name>-<time>.patch`, or as `patch_name` if nothing has that name yet; what no patch can
+    hold makes the directory go to quarantine.
     A directory that is gone already is only forgotten. Can be repeated after any interruption.
     """
     _require_ours(path, data_dir)
@@ -312,7 +314,7 @@ def remove(
         if reason and not force:
             raise WorktreeDirty(sentence, reason=reason)
         if reason:
-            result = _save(path, reason, base, patch_dir, data_dir)
+            result = _save(path, reason, base, patch_dir, data_dir, patch_name)
         if result.quarantined is None:
             delete_tree(path)
     if common_dir is not None:
@@ -355,9 +357,19 @@ def _unsaved(path: Path, common_dir: Path | None, base: str | None) -> tuple[str
     return "", ""
 
 
-def _save(path: Path, reason: str, base: str | None, patch_dir: Path, data_dir: Path) -> Removal:
+def _save(
+    path: Path,
+    reason: str,
+    base: str | None,
+    patch_dir: Path,
+    data_dir: Path,
+    patch_name: str | None,
+) -> Removal:
     """Put into a patch what deletion would lose, or, where that can't be, the directory aside."""
-    patch = patch_dir / f"{path.name}-{moment()}.patch"
+    patch = patch_dir / (patch_name or f"{path.name}-{moment()}.patch")
+    if patch.exists():
+        # Saved before a removal that was interrupted: by now the directory may lack half of it.
+        patch = patch_dir / f"{path.name}-{moment()}.patch"
     patch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         if reason == "unreadable" or git.nested_repositories(path):

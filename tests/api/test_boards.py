@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
 from apps.accounts.models import User
 from apps.cards.models import Worktree
+from apps.events.models import StoredEvent
 from apps.projects.models import Project
 from tests import factories
 
@@ -96,6 +99,9 @@ def test_with_a_board_go_its_cards_and_later_their_worktrees(
     assert (left["id"], left["blockedBy"]) == (waiting["id"], [])
     row = Worktree.objects.get()
     assert (row.state, row.forced) == (Worktree.State.REMOVING, True)
+    event = StoredEvent.objects.get(type="board.deleted")
+    (patch,) = json.loads(event.data)["patches"]
+    assert re.fullmatch(rf"card_{card.pk:03d}-\d{{8}}T[\d.]+Z\.patch", patch)
 
 
 def test_without_a_board_no_card_can_be_made(

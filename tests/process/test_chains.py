@@ -99,13 +99,18 @@ def test_clean_all_stops_agents_and_keeps_what_they_did_as_patches(
     running = board.work(project, "[say here] [ignore-cancel] [sleep 60]")
     board.wait_said(running, "here")
     column = project.columns["In Progress"]
-    board.api.post(f"/projects/{project.id}/columns/{column}/clean-all")
+    with board.watch(project) as watch:
+        board.api.post(f"/projects/{project.id}/columns/{column}/clean-all")
+        told = watch.wait(
+            lambda frame: frame["type"] == "card.deleted" and frame["data"]["id"] == dirty.id,
+            what="the deletion",
+        )
     assert board.api.get(f"/projects/{project.id}/cards") == []
     until(
         lambda: not any(board.worktree(card).exists() for card in (dirty, running)),
         timeout=15,
         what="the worktrees' removal",
     )
-    [patch] = (board.data / "patches").glob(f"{dirty.id}-*.patch")
+    patch = board.data / "patches" / told["data"]["patch"]
     assert "+precious" in patch.read_text()
     assert not [each for each in board.agents() if str(board.worktree(running)) in each.cwd()]

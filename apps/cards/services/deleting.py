@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from apps.boards.models import Board, Column
-from apps.cards import deleting, worktrees
+from apps.cards import deleting, patches, worktrees
 from apps.cards.events import CardDeleted, CardUpdated
 from apps.cards.models import Card, Dependency, Worktree
 from apps.cards.serializers import is_live
@@ -78,7 +80,7 @@ def take_out(cards: list[Card], *, force: bool, by: int | None) -> None:
     """Cards of one project, as they are now, the stream locked: each with an event of its own."""
     card_ids = sorted(card.pk for card in cards)
     deleting.announce(card_ids)
-    _remove_worktrees(card_ids, forced=force)
+    saved = _remove_worktrees(card_ids, forced=force)
     waiting = _unchain(card_ids)
     Card.objects.filter(pk__in=card_ids).delete()
     # From behind: none of them is shifted before its own gap is closed.
@@ -90,35 +92,43 @@ def take_out(cards: list[Card], *, force: bool, by: int | None) -> None:
             card_id=card.pk,
             column_id=card.column_id,
             board_id=card.column.board_id,
+            patch=saved.get(card.pk),
         )
         bus.publish(event, by=by)
     if waiting:
         _tell_unchained(cards[0].project_id, waiting, by=by)
 
 
-def release_board(board: Board) -> None:
-    """Before a board goes: its cards' agents stop, their worktrees are removed, nobody waits for them."""
+def release_board(board: Board) -> list[str]:
+    """Before a board goes: its cards' agents stop, their worktrees are removed, nobody waits for them.
+
+    The names of the patches that hold what the worktrees alone had.
+    """
     card_ids = list(
         Card.objects.filter(column__board=board).order_by("pk").values_list("pk", flat=True)
     )
     deleting.announce(card_ids)
-    _remove_worktrees(card_ids, forced=True)
+    saved = _remove_worktrees(card_ids, forced=True)
     _tell_unchained(board.project_id, _unchain(card_ids), by=None)
+    return [saved[card_id] for card_id in sorted(saved)]
 
 
 def release_project(project: Project) -> None:
     deleting.announce(
         list(Card.objects.filter(project=project).order_by("pk").values_list("pk", flat=True))
     )
-    Worktree.objects.filter(project_id=project.pk).update(
-        state=Worktree.State.REMOVING, forced=True
-    )
+    of_project = Worktree.objects.filter(project_id=project.pk)
+    of_project.exclude(state=Worktree.State.REMOVING).update(removing_since=timezone.now())
+    of_project.update(state=Worktree.State.REMOVING, forced=True)
 
 
-def _remove_worktrees(card_ids: list[int], *, forced: bool) -> None:
-    Worktree.objects.filter(card_id__in=card_ids).update(
-        state=Worktree.State.REMOVING, forced=forced
-    )
+def _remove_worktrees(card_ids: list[int], *, forced: bool) -> dict[int, str]:
+    """By card, the patch that saves what only the worktree holds; none where force is not asked for."""
+    rows = Worktree.objects.filter(card_id__in=card_ids)
+    now = timezone.now()
+    removed = list(rows.values_list("card_id", flat=True))
+    rows.update(state=Worktree.State.REMOVING, forced=forced, removing_since=now)
+    return {card_id: patches.name(card_id, now) for card_id in removed} if forced else {}
 
 
 def _unchain(card_ids: list[int]) -> list[int]:
