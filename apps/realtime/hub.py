@@ -16,10 +16,12 @@ from collections.abc import AsyncIterator, Callable
 from weakref import WeakKeyDictionary
 
 from apps.accounts.authentication import forget_all
+from apps.common.ids import public_id
 from apps.events import replay
 from apps.events.bus import position as position_of
 from apps.events.telling import PROJECT_CHANNEL, RUN_CHANNEL, SESSION_CHANNEL, USER_CHANNEL
 from apps.realtime import reads
+from apps.realtime.access import Caller
 from apps.realtime.bell import ABOUT_ACCESS, Bell
 from apps.realtime.connection import UNAUTHENTICATED, Connection
 from apps.realtime.frames import Project, Run, Session, Talker, Topic
@@ -192,7 +194,7 @@ class Hub:
             if revoked:
                 if token_id in (None, connection.caller.token_id):
                     connection.close(UNAUTHENTICATED)
-            else:
+            elif _is_for(connection.caller, text):
                 connection.outbox.put(frame)
 
     # Rows
@@ -297,6 +299,15 @@ class Hub:
             logger.warning("the hub can't read what it lacks: %s", error)
         finally:
             stream.filling = False
+
+
+def _is_for(caller: Caller, text: str) -> bool:
+    """Whether what a user is told may go to this socket: a project's token hears of that project alone."""
+    if caller.only_project is None:
+        return True
+    data = json.loads(text).get("data")
+    project = public_id("project", caller.only_project)
+    return isinstance(data, dict) and data.get("projectId") == project
 
 
 def current_hub() -> Hub:

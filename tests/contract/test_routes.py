@@ -7,14 +7,6 @@ from collections import Counter
 from tests.contract.endpoints import endpoints, routed, routes
 
 # Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
-# Nobody answers these yet. What has a route must leave the list, and nothing may come back to it.
 NOT_YET = {
     "admin-users.list",
     "admin-users.create",

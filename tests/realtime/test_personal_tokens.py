@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ import pytest
 
 from apps.accounts import services
 from apps.accounts.models import PersonalToken
+from apps.events import telling
 from tests import factories
 from tests.realtime.client import Client
 from tests.realtime.conftest import World
@@ -40,6 +42,20 @@ def test_a_projects_token_follows_that_project_alone(
     control = bearer(factories.make_token(world.alice, "read"))
     control.subscribe(projectId=other.pk)
     control.subscribe(sessionId=session.pk)
+
+
+def test_what_a_person_is_told_of_other_projects_is_not_for_a_projects_token(
+    bearer: Callable[[str], Client], world: World
+) -> None:
+    here = f"proj_{world.project.pk:03d}"
+    client = bearer(factories.make_token(world.alice, "read", project_id=world.project.pk))
+    control = bearer(factories.make_token(world.alice, "read"))
+    for each in (client, control):
+        each.subscribe(projectId=world.project.pk)
+    for project in ("proj_999", None, here):
+        telling.tell_user(world.alice.pk, json.dumps({"type": "x", "data": {"projectId": project}}))
+    assert client.next()["data"]["projectId"] == here
+    assert [each["data"]["projectId"] for each in control.take(3)] == ["proj_999", None, here]
 
 
 @pytest.mark.parametrize("told", [True, False])
