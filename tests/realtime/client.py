@@ -14,7 +14,10 @@ PATIENCE_S = 5.0
 
 class Client:
     def __init__(self, url: str) -> None:
-        self._connecting = connect(url, max_size=None, compression=None, proxy=None)
+        # The first to come waits for the server to start, which takes its time on a busy machine.
+        self._connecting = connect(
+            url, max_size=None, compression=None, proxy=None, open_timeout=30
+        )
 
     def __enter__(self) -> Client:
         self.socket = self._connecting.__enter__()
