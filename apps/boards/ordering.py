@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from apps.boards.events import BoardsReordered, ColumnsReordered
 from apps.boards.models import Board, Column
 from apps.common.errors import Invalid
-from apps.common.ids import public_id
+from apps.common.ordering import arranged
 from apps.events import bus
-
-Placed = TypeVar("Placed", Board, Column)
 
 
 @bus.atomically
 def reorder_boards(project_id: int, ids: Sequence[int], *, by: int) -> list[Board]:
     """All boards of the project in their new order. Invalid on a stranger and on what is said twice."""
     bus.lock(project_id)
-    boards = _in_order(Board.objects.filter(project_id=project_id).order_by("position", "pk"))
-    _refuse_strangers("board", ids, boards, "this project has no board")
-    ordered, changed = _arranged(boards, ids)
+    boards = Board.objects.filter(project_id=project_id).order_by("position", "pk")
+    ordered, changed = arranged("board", boards, ids, stranger="this project has no board")
     if changed:
         Board.objects.bulk_update(changed, ["position"])
         event = BoardsReordered(project_id=project_id, board_ids=[each.pk for each in ordered])
@@ -41,11 +37,10 @@ def reorder_columns(project_id: int, ids: Sequence[int], *, by: int) -> list[Col
         .distinct()
     )
     of_boards = Column.objects.filter(board_id__in=list(board_ids))
-    columns = _in_order(of_boards.order_by("position", "pk"))
-    _refuse_strangers("column", ids, columns, "this project has no column")
-    if len({each.board_id for each in columns.values()}) > 1:
+    columns = of_boards.order_by("position", "pk")
+    ordered, changed = arranged("column", columns, ids, stranger="this project has no column")
+    if len({each.board_id for each in ordered}) > 1:
         raise Invalid("ids: these columns stand on several boards; order those of one board.")
-    ordered, changed = _arranged(columns, ids)
     if changed:
         Column.objects.bulk_update(changed, ["position"])
         event = ColumnsReordered(
@@ -55,30 +50,3 @@ def reorder_columns(project_id: int, ids: Sequence[int], *, by: int) -> list[Col
         )
         bus.publish(event, by=by)
     return ordered
-
-
-def _in_order(rows: Iterable[Placed]) -> dict[int, Placed]:
-    return {each.pk: each for each in rows}
-
-
-def _refuse_strangers(
-    kind: str, ids: Sequence[int], known: Container[int], what_is_missing: str
-) -> None:
-    seen: set[int] = set()
-    for each in ids:
-        if each not in known:
-            raise Invalid(f"ids: {what_is_missing} {public_id(kind, each)}.")
-        if each in seen:
-            raise Invalid(f"ids: {public_id(kind, each)} is listed twice.")
-        seen.add(each)
-
-
-def _arranged(known: dict[int, Placed], ids: Sequence[int]) -> tuple[list[Placed], list[Placed]]:
-    """All of them in the new order, and those whose position is another than before."""
-    ordered = [known[pk] for pk in dict.fromkeys([*ids, *known])]
-    changed = []
-    for position, each in enumerate(ordered):
-        if each.position != position:
-            each.position = position
-            changed.append(each)
-    return ordered, changed

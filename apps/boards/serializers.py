@@ -8,6 +8,7 @@ from rest_framework import serializers
 from apps.boards.models import Board, BoardTemplate, Column, ColumnType
 from apps.common.fields import PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
+from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
 from apps.projects.models import PermissionMode
 
@@ -58,8 +59,6 @@ def template_shape(template: BoardTemplate) -> dict[str, Any]:
     }
 
 
-# More than anybody's project has; what is listed is looked up one by one.
-MOST_LISTED = 1_000
 MOST_PLANNED = 50
 
 

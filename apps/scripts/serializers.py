@@ -8,6 +8,7 @@ from rest_framework import serializers
 from apps.common.envelope import dumps
 from apps.common.fields import PublicIdField, TextField
 from apps.common.ids import optional_id, public_id
+from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
 from apps.runs.models import LIVE, State
 from apps.scripts.models import Script, ScriptRun
@@ -16,8 +17,6 @@ from apps.scripts.wording import sentence
 NAME_LIMIT = 200
 # Linux takes arguments of up to 128 KiB, and a character has up to four bytes.
 COMMAND_LIMIT = 30_000
-# More than anybody's project has.
-MOST_LISTED = 1_000
 
 
 def iso(moment: datetime | None) -> str | None:

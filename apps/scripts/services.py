@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import F
 
-from apps.common.errors import Conflict, Invalid
-from apps.common.ids import public_id
+from apps.common.errors import Conflict
+from apps.common.ordering import arranged
 from apps.events import bus
 from apps.scripts import runs
 from apps.scripts.events import ScriptCreated, ScriptDeleted, ScriptsReordered, ScriptUpdated
@@ -66,18 +66,7 @@ def reorder_scripts(project_id: int, ids: Sequence[int], *, by: int) -> list[Scr
     """All scripts in their new order: the listed ones first, the others behind as they stood."""
     bus.lock(project_id)
     in_order = Script.objects.filter(project_id=project_id).order_by("position", "pk")
-    known = {each.pk: each for each in in_order}
-    for number, each in enumerate(ids):
-        if each not in known:
-            raise Invalid(f"ids: this project has no script {public_id('script', each)}.")
-        if each in ids[:number]:
-            raise Invalid(f"ids: {public_id('script', each)} is listed twice.")
-    ordered = [known[pk] for pk in dict.fromkeys([*ids, *known])]
-    changed = []
-    for position, script in enumerate(ordered):
-        if script.position != position:
-            script.position = position
-            changed.append(script)
+    ordered, changed = arranged("script", in_order, ids, stranger="this project has no script")
     if changed:
         Script.objects.bulk_update(changed, ["position"])
         event = ScriptsReordered(project_id=project_id, script_ids=[each.pk for each in ordered])
