@@ -114,6 +114,11 @@ _DISK_FULL = "53100"
 def _outage(error: Exception) -> str:
     if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL or "disk is full" in str(error):
         return "The server's disk is full. Make room there, then try again."
+    if getattr(error, "may_be_stored", False):
+        return (
+            "The database went away before it said whether this was stored. Look before you repeat it;"
+            " a card with an externalId is never created twice."
+        )
     return "The database can't be reached or is busy. Try again shortly."
 
 

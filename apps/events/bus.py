@@ -78,8 +78,8 @@ def atomically(function: Callable[P, R]) -> Callable[P, R]:
                 return result
             except OperationalError as error:
                 if getattr(error.__cause__, "sqlstate", None) not in _RETRIED:
-                    if number is not None:
-                        raise commits.Unanswered(number, result) from error
+                    if number is not None and commits.look_up(number, result):
+                        return result
                     raise
                 if attempt == _TRIES:
                     raise

@@ -1,24 +1,29 @@
 """Was it stored? What a connection leaves open that breaks between a COMMIT and its answer.
 
 Running such a transaction again would do its work twice, giving it up would lose it. PostgreSQL keeps the
-fate of every transaction under its number, so whoever has to know asks for the number while it is open.
-SQLite has no such gap: there the COMMIT's error is the answer.
+fate of every transaction under its number, which is asked for while it is open. Then a request looks for a
+moment, and the worker, which can wait, for as long as it takes. SQLite has no such gap: there the COMMIT's
+error is the answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 _here = threading.local()
+_LOOK_FOR_S = 2.0
 
 
 class Unanswered(OperationalError):
     """A transaction whose fate is unknown: `stored(number)` tells it; `result` is what its service gave."""
+
+    may_be_stored = True
 
     def __init__(self, number: str, result: Any) -> None:
         super().__init__("the connection broke before its COMMIT was answered")
@@ -27,23 +32,35 @@ class Unanswered(OperationalError):
 
 
 @contextlib.contextmanager
-def numbered() -> Iterator[None]:
-    """Services called in here, in this thread, raise Unanswered; it costs each of them a query."""
-    _here.numbered = True
+def told() -> Iterator[None]:
+    """Services called in here, in this thread, raise Unanswered at once: the caller looks by itself."""
+    _here.told = True
     try:
         yield
     finally:
-        _here.numbered = False
+        _here.told = False
 
 
 def number() -> str | None:
-    """The open transaction's, where somebody wants to know and it has changed anything."""
-    if not getattr(_here, "numbered", False) or connection.vendor != "postgresql":
+    """The open transaction's, if it has changed anything."""
+    if connection.vendor != "postgresql":
         return None
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_xact_id_if_assigned()::text")
         found: str | None = cursor.fetchone()[0]
     return found
+
+
+def look_up(number: str, result: Any) -> bool:
+    """Whether it was stored; Unanswered when that can't be known in a moment, or is the caller's to ask."""
+    until = time.monotonic() + _LOOK_FOR_S
+    while not getattr(_here, "told", False) and time.monotonic() < until:
+        try:
+            return stored(number)
+        except (OperationalError, InterfaceError):
+            connection.close()
+            time.sleep(0.05)
+    raise Unanswered(number, result)
 
 
 def stored(number: str) -> bool:

@@ -63,7 +63,7 @@ def _settle(function: Callable[[], T], unanswered: list[commits.Unanswered]) -> 
         result: T = unanswered[-1].result
         return result
     try:
-        with commits.numbered():
+        with commits.told():
             return function()
     except commits.Unanswered as error:
         unanswered.append(error)

@@ -58,6 +58,60 @@ def test_lines_stored_over_a_connection_that_is_cut_at_commit_are_there_once_and
         assert len(board.prompts(card)) == 1
 
 
+def test_a_request_whose_commit_was_not_answered_says_what_became_of_it(
+    servers: Servers, tmp_path: Path
+) -> None:
+    cut: list[When | None] = [None]
+
+    def decide(statements: bytes) -> When | None:
+        return cut[0] if b"INSERT INTO cards_card (" in statements else None
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        project = board.make_project()
+        cases: list[tuple[When, int]] = [("after", 201), ("before", 503)]
+        for when, expected in cases:
+            cut[0] = when
+            for number in range(share(20, least=3)):
+                body = {"projectId": project.id, "title": f"{when} {number}", "prompt": "x"}
+                status, answer = board.api.ask("POST", "/cards", body)
+                assert (status, "data" in answer) == (expected, expected == 201), answer
+        cut[0] = None
+        titles = [card["title"] for card in board.api.get(f"/projects/{project.id}/cards")]
+        assert sorted(titles) == sorted({t for t in titles if t.startswith("after")})
+        assert len(titles) == share(20, least=3)
+        assert len(cutter.cuts) == 2 * len(titles)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_stop_whose_commits_are_cut_is_no_crash_and_the_work_goes_on(
+    servers: Servers, tmp_path: Path, when: When
+) -> None:
+    cutting = [False]
+    turns = itertools.count()
+
+    def decide(_statements: bytes) -> When | None:
+        return when if cutting[0] and next(turns) % 2 == 0 else None
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        card = board.work(board.make_project(), "[say one] [sleep 8] [say end]")
+        board.wait_said(card, "one")
+        cutting[0] = True
+        board.stop()
+        cutting[0] = False
+        assert cutter.cuts
+        board.start()
+        session = board.finish(card, timeout=60)
+        assert session["status"] == "completed", session
+        assert board.assert_gapless(card)
+        assert len(board.conversations(card)) == 1
+
+
 def test_a_cut_at_any_commit_of_the_worker_changes_nothing_for_its_jobs(
     servers: Servers, tmp_path: Path
 ) -> None:

@@ -1,0 +1,81 @@
+"""How many may wait for an answer at once, at the ASGI edge."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from apps.common.pools import Message, Receive, Scope, Send
+from apps.integrations import waiting
+from apps.integrations.waiting import MOST_WAITING, Waiting
+
+
+async def status(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'{"data":{"agentStatus":"running"}}'})
+
+
+class Caller:
+    def __init__(self, room: Waiting, token: str) -> None:
+        self.messages: list[Message] = []
+        self.gone = asyncio.Event()
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": "/api/cards/1/status",
+            "query_string": b"wait=60",
+            "headers": [(b"authorization", token.encode())],
+        }
+        self.task = asyncio.create_task(room(scope, self.receive, self.send))
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+    async def leave(self) -> None:
+        self.gone.set()
+        await self.task
+
+    def refusal(self) -> tuple[int, str]:
+        return self.messages[0]["status"], json.loads(self.messages[1]["body"])["error"]["code"]
+
+
+async def test_the_five_hundred_and_first_is_told_to_come_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rung = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def bell(card_id: int) -> AsyncIterator[asyncio.Event]:
+        yield rung
+
+    monkeypatch.setattr(waiting, "_bell", bell)
+    room = Waiting(status)
+    callers = [Caller(room, f"Bearer {number // 4}") for number in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    late = Caller(room, "Bearer late")
+    await late.task
+    assert late.refusal() == (503, "busy")
+    assert (b"retry-after", b"1") in late.messages[0]["headers"]
+    greedy = Caller(room, "Bearer 0")
+    await greedy.task
+    assert greedy.refusal() == (429, "rate_limited")
+
+    await callers.pop().leave()
+    let_in = Caller(room, "Bearer late")
+    await asyncio.sleep(0)
+    assert not let_in.task.done()
+    for caller in (*callers, let_in):
+        await caller.leave()
+    again = Caller(room, "Bearer late")
+    await asyncio.sleep(0)
+    assert not again.task.done()
+    await again.leave()
