@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from apps.agents import entries, limited, recovery, requests, sessions, turns
+from apps.agents import calls, entries, limited, recovery, requests, sessions, turns
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
@@ -31,6 +31,8 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
         session.reported_cost_usd = 0.0
     session.agent_session_id = agent_session_id
     session.save()
+    if session.fence > 1:
+        calls.made_anew(session)
     sessions.changed(session)
 
 
@@ -182,6 +184,7 @@ def failed(session: AgentSession, code: str, message: str) -> None:
     turns.open_turns(session).filter(state=Turn.State.SENT).update(
         state=Turn.State.ENDED, stop_reason="error", ended_at=timezone.now()
     )
+    calls.given_up(session)
     entries.add(session, AgentMessage.Role.SYSTEM, "error", message)
     sessions.changed(session, noted=True)
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from apps.agents import (
     attempts,
+    calls,
     entries,
     gate,
     limited,
@@ -82,8 +83,7 @@ class AgentKind(Rows):
             session.state = State.INTERRUPTED
             session.line_up()
             recovery.count_death(session, at)
-        # Under the new fence the dead worker's sink, should it come back, changes none of them any more.
-        recovery.close_calls(session)
+        calls.interrupted(session)
         session.save()
         if under_way:
             sessions.changed(session)
@@ -177,7 +177,7 @@ def _abandon(session_id: int, project_id: int, host_id: str) -> None:
     if session.state not in LIVE:
         session.save()
         return
-    recovery.close_calls(session)
+    calls.interrupted(session)
     if session.cancel_requested:
         sessions.ended_as_cancelled(session)
     else:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import orjson
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
-from apps.agents import entries, sessions, turns
-from apps.agents.models import MOST_RESUMES, AgentMessage, AgentSession, Turn
-from apps.common.envelope import dumps
+from apps.agents import sessions, turns
+from apps.agents.models import MOST_RESUMES, AgentSession, Turn
 from apps.events import bus
 from apps.runs.models import State
 
@@ -32,7 +30,6 @@ CRASH_LOOP = (
     f"The worker died in this turn more than {MOST_RESUMES} times, so it is given up. Look at the server's"
     " log, then send a message to go on."
 )
-_ENDED_CALLS = ("completed", "failed", "cancelled")
 
 
 def host_gone() -> str:
@@ -58,27 +55,6 @@ def count_death(session: AgentSession, at: datetime) -> None:
 def is_crash_loop(session: AgentSession) -> bool:
     open_turns = Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED)
     return open_turns.filter(resumes__gt=MOST_RESUMES).exists()
-
-
-def close_calls(session: AgentSession) -> None:
-    """Tool calls that the dead attempt left open are said to have failed."""
-    rows = AgentMessage.objects.filter(session=session, fence__lt=session.fence, type="tool_call")
-    may_be_open = Q(tool_call__contains='"status":"pending"') | Q(
-        tool_call__contains='"status":"in_progress"'
-    )
-    for row in rows.filter(may_be_open).order_by("index"):
-        call = orjson.loads(row.tool_call or "{}")
-        if call.get("status") in _ENDED_CALLS:
-            continue
-        call["status"] = "failed"
-        if call.get("output") is None:
-            call["output"] = (
-                "Interrupted: the worker died meanwhile; how far this came is not known."
-            )
-        row.tool_call = dumps(call).decode()
-        _, row.rev = entries.number(session.pk, indexes=0, revs=1)
-        row.save(update_fields=["tool_call", "rev"])
-        entries.tell_after_commit(row)
 
 
 def died_before(host_id: str, at: datetime) -> bool:

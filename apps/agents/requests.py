@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from apps.agents import entries
@@ -79,6 +79,16 @@ def delivered(request: AgentRequest) -> None:
 
 def waiting_for(request: AgentRequest) -> dict[str, str]:
     return {"kind": request.kind, "requestId": public_id("request", request.pk)}
+
+
+def awaited_calls(session: AgentSession) -> frozenset[str]:
+    """The agent's ids of the calls that an answer can still set going."""
+    rows = AgentRequest.objects.filter(session=session).filter(
+        Q(state=AgentRequest.State.OPEN)
+        | Q(state=AgentRequest.State.ANSWERED, delivered_at=None, told_at=None)
+    )
+    found = [row.body.get("toolCall") for row in rows]
+    return frozenset(call["id"] for call in found if call)
 
 
 def refused_plan(turn_id: int | None) -> AgentRequest | None:

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
-from apps.agents import entries, followups, gate, requests, turns
+from apps.agents import calls, entries, followups, gate, requests, turns
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
@@ -199,6 +199,7 @@ def end_turns(session: AgentSession, stop_reason: str) -> None:
     Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).update(
         state=Turn.State.ENDED, stop_reason=stop_reason, ended_at=timezone.now()
     )
+    calls.given_up(session)
 
 
 def disown(card_ids: list[int]) -> None:

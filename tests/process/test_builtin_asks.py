@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.process.board import Board, Project
+from tests.process.board import Board, Card, Project, board_in
 from tests.process.provider import Provider, store_key
+from tests.process.server import until
 from tests.process.test_requests import answer, open_request, worker_down
 
 pytestmark = pytest.mark.both_databases
@@ -57,6 +60,10 @@ def key(board: Board, provider: Provider) -> str:
     return store_key(board, provider)
 
 
+def calls(board: Board, card: Card) -> list[Any]:
+    return [m["toolCall"] for m in board.assert_gapless(card) if m["type"] == "tool_call"]
+
+
 def make_project(board: Board, key: str, mode: str) -> Project:
     project = board.make_project(agent="builtin", permissionMode=mode)
     board.api.put(f"/projects/{project.id}/credential", {"credentialId": key})
@@ -83,7 +90,32 @@ def test_a_command_that_was_allowed_while_no_worker_lived_runs_exactly_once(
     board.finish(card, timeout=40)
     assert (board.worktree(card) / "ran.txt").read_text() == "ran\n"
     assert len(board.api.get(f"{card.url}/agent/requests")) == 1
-    board.assert_gapless(card)
+    assert [call["status"] for call in calls(board, card)] == ["cancelled", "completed"]
+
+
+def test_a_call_of_a_parked_agent_waits_for_its_answer_and_is_made_anew_with_it(
+    tmp_path: Path, provider: Provider
+) -> None:
+    with board_in(tmp_path, KANBAN_PARK_AFTER="1") as board:
+        project = make_project(board, store_key(board, provider), "ask")
+        cards = [board.work(project, "[run]") for _ in range(2)]
+        asked = [open_request(board, card) for card in cards]
+        assert "status" not in asked[0]["toolCall"]
+        until(lambda: not board.agents(), timeout=15, what="the agents' end")
+        for card in cards:
+            assert [call["status"] for call in calls(board, card)] == ["pending"]
+        answer(board, cards[0], asked[0], optionId="allow")
+        board.finish(cards[0], timeout=40)
+        waited, made = calls(board, cards[0])
+        assert (waited["status"], made["status"]) == ("cancelled", "completed")
+        assert "started again" in waited["output"]
+        assert (board.worktree(cards[0]) / "ran.txt").read_text() == "ran\n"
+        board.api.post(f"{cards[1].url}/agent/cancel")
+        [dropped] = calls(board, cards[1])
+        assert (dropped["status"], dropped["output"]) == (
+            "cancelled",
+            "Not done: its turn was ended.",
+        )
 
 
 def test_a_plan_is_revised_then_approved_and_carried_out(board: Board, key: str) -> None:
@@ -130,7 +162,7 @@ def test_a_question_survives_its_worker(board: Board, key: str) -> None:
     with worker_down(board):
         answer(board, card, request, answers={first["id"]: "blue"})
     # The agent that was started anew is told the answer; the script has it ask once more all the same.
-    again = open_request(board, card, timeout=40)
+    again = open_request(board, card)
     answer(board, card, again, answers={first["id"]: "blue"})
     board.finish(card)
     assert board.texts(card)[-1] == "Thanks."

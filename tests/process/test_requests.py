@@ -17,7 +17,7 @@ from tests.process.server import until
 pytestmark = pytest.mark.both_databases
 
 
-def open_request(board: Board, card: Card, *, timeout: float = 15.0) -> Any:
+def open_request(board: Board, card: Card, *, timeout: float = 30.0) -> Any:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = board.api.get(f"{card.url}/agent/requests?state=open")

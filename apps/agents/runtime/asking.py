@@ -73,7 +73,9 @@ def permission(
     merge_call(merged, call)
     title = _title(merged["title"] or "The agent wants to use a tool", secrets)
     kind = AgentRequest.Kind.PLAN if plan else AgentRequest.Kind.PERMISSION
-    body: dict[str, Any] = {"toolCall": shown(merged, secrets)}
+    # Where the call stands is told by its entry in the transcript alone.
+    asked = {name: value for name, value in merged.items() if name != "status"}
+    body: dict[str, Any] = {"toolCall": shown(asked, secrets)}
     if plan:
         given = merged["input"]
         text = given.get("plan") if isinstance(given, dict) else None

@@ -53,9 +53,12 @@ class People:
         if not options:
             return CANCELLED
         asked = asking.permission(params, options, self.transcript.secrets, plan=is_plan)
+        call_id = asked.body["toolCall"]["id"]
+        self.transcript.awaited.add(call_id)
         answer = await self._ask(asked)
         if answer is None:
             return CANCELLED
+        self.transcript.awaited.discard(call_id)
         if is_plan:
             self._plan_decided(answer)
         return _selected(asking.same_option(options, answer))

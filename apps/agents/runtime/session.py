@@ -130,6 +130,9 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     )
     try:
         await _talk(handle, around, known, agent, place.path)
+    except (Parked, Interrupted):
+        transcript.end_turn(cut=True, goes_on=True)
+        raise
     finally:
         transcript.end_turn(cut=True)
         activity.close()
@@ -265,7 +268,10 @@ async def _turn(
     # What it still asks belongs to a turn that is over. (A process that is only ended, because nobody answers
     # or the worker stops, must not hear that it was refused: its question stands.)
     people.withdraw()
-    agent.transcript.end_turn(cut=failure is not None or stop_reason == "cancelled")
+    agent.transcript.end_turn(
+        cut=failure is not None or stop_reason == "cancelled",
+        goes_on=failure is not None and failure.code == "agent_died",
+    )
     await agent.transcript.feed.flushed()
     if failure is not None:
         await _may_go_on_without(around, claim, agent, turn_id, failure)

@@ -91,6 +91,8 @@ class Transcript:
         # By the agent's own ids; those still open, and those that ended last.
         self.tools: dict[str, tuple[Line, dict[str, Any]]] = {}
         self.ended_tools: dict[str, tuple[Line, dict[str, Any]]] = {}
+        # Of the open ones, those that a person has still to allow.
+        self.awaited: set[str] = set()
         self.plan: Line | None = None
         self.commands: list[dict[str, Any]] = []
         self.cost_usd: float | None = None
@@ -131,19 +133,22 @@ class Transcript:
         for _line, call in self.tools.values():
             call["_since"] = time.monotonic()
 
-    def end_turn(self, *, cut: bool = False) -> None:
+    def end_turn(self, *, cut: bool = False, goes_on: bool = False) -> None:
         """Close what is open: a text's last state is stored, a tool call without an end is marked.
 
         `cut`: the turn didn't end by itself, so a text that is open stays a part of what it was to be.
+        `goes_on`: another process takes it up, so a call that waits for a person still waits.
         """
         self._close_text(cut=cut)
-        for line, call in self.tools.values():
-            call["status"] = "cancelled"
-            self._store_tool(line, call)
+        for call_id, (line, call) in self.tools.items():
+            if not (goes_on and call_id in self.awaited):
+                call["status"] = "cancelled"
+                self._store_tool(line, call)
         for line, _ in [*self.tools.values(), *self.ended_tools.values()]:
             self.feed.forget(line.ordinal)
         self.tools.clear()
         self.ended_tools.clear()
+        self.awaited.clear()
 
     def say(self, role: str, kind: str, content: str) -> None:
         """A line of the server's own."""
