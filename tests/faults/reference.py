@@ -145,10 +145,13 @@ class Card:
     def settled(self, session: Row, prompts: list[str]) -> None:
         """Everything has ended: `session` is the newest, `prompts` what agents were sent for the card."""
         assert session["status"] in FINAL, session
-        firsts = [text for text in prompts if text == f"# A task\n\n{self.prompt}"]
+        task = f"# A task\n\n{self.prompt}"
+        firsts = [text for text in prompts if text == task]
         assert firsts or self.undercut, prompts
         for message in self.messages.values():
-            fresh = sum(text == message.content for text in prompts)
+            # With the task before it, where that was cancelled before it was sent.
+            sent_as = (message.content, f"{task}\n\n---\n\n{message.content}")
+            fresh = sum(text in sent_as for text in prompts)
             again = sum(message.content in text for text in prompts if text.startswith(TAKEN_UP))
             if message.state == "sent":
                 assert fresh <= 1, (message, prompts)
