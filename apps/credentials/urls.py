@@ -4,7 +4,10 @@ from django.urls import path
 
 from apps.credentials import views
 
+CREDENTIAL = "credentials/<credential:credential_id>"
+
 urlpatterns = [
     path("credentials", views.CredentialsView.as_view()),
-    path("credentials/<credential:credential_id>", views.CredentialView.as_view()),
+    path(CREDENTIAL, views.CredentialView.as_view()),
+    path(f"{CREDENTIAL}/verify", views.VerifyView.as_view()),
 ]

@@ -26,7 +26,6 @@ NOT_YET = {
     "agents.summary",
     "assistant.get",
     "assistant.send-message",
-    "credentials.verify",
     "credentials.usage",
     "credentials.oauth-init",
     "credentials.oauth-status",

@@ -1249,8 +1249,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/__mock__/requests":
             self._send(200, {"requests": self.server.log.entries})
         elif path.endswith("/models") or path.rstrip("/").endswith("/v1/models"):
-            self._note("models", 200)
-            self._send(200, self._models())
+            self._answer_about("models", path, self._models())
+        elif path.endswith("/key"):
+            self._answer_about("key", path, {"data": {"label": "mock"}})
         elif path in ("/", "/healthz"):
             self._send(200, {"ok": True, "scenario": self.server.director.scenario.name})
         else:
@@ -1355,6 +1356,17 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
+
+    def _answer_about(self, what: str, path: str, content: JSON) -> None:
+        """To whoever has a valid key."""
+        refused = self._authenticate()
+        if refused is None:
+            self._note(what, 200)
+            self._send(200, content)
+        else:
+            self._note(what, refused[0].status)
+            api = "gemini" if "v1beta" in path else "anthropic"
+            self._send(refused[0].status, error_body(api, refused[0]))
 
     def _authenticate(self) -> tuple[Failure, str] | None:
         valid = self.server.director.scenario.valid_keys
