@@ -17,11 +17,14 @@ _SLOW = re.compile(
 )
 # Asks git whether something would be lost, or the host that has the worktree.
 _DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")
-_UPLOAD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$")
+# So large that not many at once may lie on the disk until they are complete.
+_UPLOAD = re.compile(r"^/api/projects/(?:[^/]+/cards/[^/]+/attachments|import)$")
 
 
 def is_slow(method: str, path: str) -> bool:
-    return bool(_SLOW.match(path) or (method == "DELETE" and _DELETES_CARD.match(path)))
+    if method == "DELETE":
+        return bool(_SLOW.match(path) or _DELETES_CARD.match(path))
+    return bool(_SLOW.match(path) or (method == "POST" and _UPLOAD.match(path)))
 
 
 def _assemble() -> Any:

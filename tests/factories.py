@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.utils import timezone
 
@@ -12,7 +13,8 @@ from apps.accounts.models import Role, User
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession
 from apps.boards.models import Board, Column, ColumnType
 from apps.cards import services as cards
-from apps.cards.models import Card
+from apps.cards.models import Attachment, Card
+from apps.common.uploads import Upload
 from apps.credentials.models import Credential, Provider
 from apps.events import bus
 from apps.host import git
@@ -107,6 +109,20 @@ def make_request(session: AgentSession, **fields: Any) -> AgentRequest:
     return AgentRequest.objects.create(
         session=session, **{"kind": "permission", "options": options, **fields}
     )
+
+
+def make_attachment(
+    card: Card,
+    content: bytes = b"Roses, then tulips.",
+    *,
+    name: str = "notes.txt",
+    kind: str = "text/plain",
+) -> Attachment:
+    def read(open_file: Callable[[str], BinaryIO]) -> Upload:
+        open_file(name).write(content)
+        return Upload(name, kind, len(content), {})
+
+    return cards.attach(card, read, by=card.created_by_id or 0)
 
 
 def make_script(project: Project, command: str = "true", *, name: str = "Test") -> Script:

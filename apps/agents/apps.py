@@ -8,10 +8,11 @@ class AgentsConfig(AppConfig):
     def ready(self) -> None:
         from apps.agents import homes, listeners  # noqa: F401
         from apps.agents.claims import AgentKind
-        from apps.cards import patches, worktrees
+        from apps.cards import attachments, patches, worktrees
         from apps.runs import kinds
 
         kinds.register(AgentKind())
         kinds.register_due(worktrees.remove_due)
         kinds.register_due(homes.remove_due)
         kinds.register_due(patches.remove_due)
+        kinds.register_due(attachments.remove_due)

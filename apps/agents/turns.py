@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from apps.agents import entries, requests
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
+from apps.cards import attachments
 from apps.cards.models import Card
 from apps.cards.pipelines import instruction_of
 from apps.events import bus
@@ -209,13 +210,19 @@ def _was_told(session: AgentSession) -> bool:
 
 
 def first_prompt(card: Card) -> str:
-    """The task (title and prompt), then the instruction of the step: the card's own, else the column's."""
+    """The task (title and prompt), the step's instruction (the card's own, else the column's), its files."""
     parts = [f"# {card.title}"]
     if card.prompt.strip():
         parts.append(card.prompt.strip())
     instruction = (instruction_of(card) or "").strip()
     if instruction:
         parts.append(f"## What to do in this step ({card.column.name})\n\n{instruction}")
+    files = [
+        f"- {each.path} ({each.filename}, {each.content_type}, {each.size:,} bytes)"
+        for each in attachments.listed(card.pk)
+    ]
+    if files:
+        parts.append("## Attached files, to be read where they lie\n\n" + "\n".join(files))
     return "\n\n".join(parts)
 
 

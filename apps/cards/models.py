@@ -148,6 +148,49 @@ class PanelState(models.Model):
         return f"{self.user_id} at {self.card_id}"
 
 
+class Attachment(models.Model):
+    """A file on a card. The row is there before the file, and until the file is gone.
+
+    Once its card is deleted it belongs to none, and the worker's loop removes file and row. `folder` is the
+    file's directory below the attachments of the host's data directory.
+    """
+
+    class State(models.TextChoices):
+        # Found so an hour later, whoever received it has died.
+        RECEIVING = "receiving"
+        READY = "ready"
+        # An imported project knows of it, but has no file.
+        ABSENT = "absent"
+
+    card = models.ForeignKey(Card, on_delete=models.SET_NULL, null=True, related_name="attachments")
+    filename = models.CharField(max_length=255, default="")
+    content_type = models.CharField(max_length=100, default="")
+    size = models.PositiveBigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RECEIVING)
+    host_id = models.CharField(max_length=40)
+    folder = models.CharField(max_length=100)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                condition=Q(state="receiving"),
+                name="attachment_receiving",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
 class Worktree(models.Model):
     """A directory on a host's disk, recorded before it is made and until it is gone.
 

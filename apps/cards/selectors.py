@@ -6,7 +6,7 @@ from django.db import connection
 from django.db.models import Count
 
 from apps.boards.models import Board, Column, ColumnType
-from apps.cards.models import Card
+from apps.cards.models import Attachment, Card
 from apps.common.errors import Conflict, Invalid, NotFound
 from apps.common.fetching import fetch, shape
 from apps.runs.models import LIVE
@@ -14,6 +14,14 @@ from apps.runs.models import LIVE
 
 def card_of(project_id: int, card_id: int) -> Card | None:
     return fetch(Card, card_id, project_id=project_id)
+
+
+def attachments_of(project_id: int, card_id: int) -> list[Attachment] | None:
+    """The card's, oldest first; None unless the card is in that project."""
+    if not Card.objects.filter(pk=card_id, project=project_id).exists():
+        return None
+    rows = Attachment.objects.filter(card=card_id).exclude(state=Attachment.State.RECEIVING)
+    return list(rows.order_by("pk"))
 
 
 def project_of(card_id: int) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
+from apps.cards.models import Attachment
 from apps.cards.rows import CardDetailRow, CardRow, Step, is_unread
 from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
@@ -92,6 +93,20 @@ def pipeline_shape(steps: Sequence[Step]) -> dict[str, Any]:
             }
             for step in steps
         ]
+    }
+
+
+def attachment_shape(attachment: Attachment) -> dict[str, Any]:
+    wire = public_id("attachment", attachment.pk)
+    return {
+        "id": wire,
+        "filename": attachment.filename,
+        "contentType": attachment.content_type,
+        "size": attachment.size,
+        "url": f"/api/attachments/{wire}",
+        "available": attachment.state == Attachment.State.READY,
+        "createdBy": optional_id("user", attachment.created_by_id),
+        "createdAt": iso(attachment.created_at),
     }
 
 

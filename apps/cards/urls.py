@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.cards.attachment_views import AttachmentView, CardAttachmentsViewSet
 from apps.cards.personal_views import PanelStateViewSet, ReadingViewSet
 from apps.cards.views import CardViewSet, ColumnCardsViewSet
 
@@ -33,4 +34,6 @@ urlpatterns = [
     path(f"{PROJECT}/mark-all-read", ReadingViewSet.as_view({"post": "mark_all_read"})),
     path(PANELS, PanelStateViewSet.as_view({"get": "list", "put": "update"})),
     path(f"{PANELS}/<card:card_id>", PanelStateViewSet.as_view({"delete": "destroy"})),
+    path(f"{CARD}/attachments", CardAttachmentsViewSet.as_view({"get": "list", "post": "create"})),
+    path("attachments/<attachment:attachment_id>", AttachmentView.as_view()),
 ]

@@ -13,6 +13,8 @@ import yaml
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
+from tests.client import Form
+
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -26,6 +28,7 @@ class Endpoint:
     status: int
     tokens: str = ""
     query: list[str] = field(default_factory=list)
+    asks: str = ""
     body: dict[str, Any] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
     send: Any = None
@@ -45,6 +48,10 @@ class Endpoint:
         return self.method, re.sub(r"\{\w+\}", "{}", self.path)
 
     @property
+    def takes_file(self) -> bool:
+        return "file" in self.body.values()
+
+    @property
     def reached_by(self) -> str:
         return self.tokens or ("all" if self.who.startswith("project") else "none")
 
@@ -52,10 +59,14 @@ class Endpoint:
         names = re.findall(r"\{(\w+)\}", self.path)
         missing = set(names) - ids.keys()
         assert not missing, f"{self.id}: say in tests/contract/world.py what stands for {missing}"
-        return self.path.format_map(ids)
+        query = f"?{self.asks}" if self.asks else ""
+        return f"{self.path}{query}".format_map(ids)
 
     def request(self, ids: dict[str, Any]) -> Any:
         """The body that succeeds, or an empty one."""
+        if self.takes_file:
+            fields = dict(_filled(self.send, ids))
+            return Form.with_file(fields.pop("file"), **fields)
         return _filled(self.send, ids) if self.send is not None else {}
 
 

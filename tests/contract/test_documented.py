@@ -16,6 +16,7 @@ from apps.projects.models import Project
 from apps.runs import leases
 from apps.scripts import runs
 from apps.scripts.models import Script
+from tests.client import Form
 from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
 
@@ -61,8 +62,9 @@ def _ask(world: World, endpoint: Endpoint, body: Any) -> Any:
 
 
 def _only(*, body: bool) -> list[Any]:
-    """The endpoints, those with fields in their body only if asked for."""
-    return [pytest.param(each, id=each.id) for each in routed() if each.body or not body]
+    """The endpoints, those with fields in a JSON body only if asked for."""
+    fitting = [each for each in routed() if not body or (each.body and not each.takes_file)]
+    return [pytest.param(each, id=each.id) for each in fitting]
 
 
 @pytest.mark.parametrize("endpoint", _only(body=False))
@@ -106,6 +108,20 @@ def test_what_is_no_json_object_is_refused(world: World, endpoint: Endpoint) -> 
         response = _ask(world, endpoint, content)
         assert response.status_code == 400, (content, response.content)
         assert json.loads(response.content)["error"]["code"] == "invalid"
+
+
+@pytest.mark.parametrize(
+    "endpoint", [pytest.param(each, id=each.id) for each in routed() if each.takes_file]
+)
+def test_where_a_form_with_one_file_is_wanted_anything_else_is_refused(
+    world: World, endpoint: Endpoint
+) -> None:
+    for content in ({}, b"{", b"\xff"):
+        assert _ask(world, endpoint, content).status_code == 415
+    for form in (Form.of(), Form.of(('Content-Disposition: form-data; name="file"', "no name"))):
+        response = _ask(world, endpoint, form)
+        assert response.status_code == 400, response.content
+        assert "file" in json.loads(response.content)["error"]["message"]
 
 
 @pytest.mark.parametrize("path", sorted({each.path for each in routed()}))

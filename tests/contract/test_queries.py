@@ -31,6 +31,7 @@ def _more(project: Project, alice: User, bob: User, rows: int) -> None:
         services.update_card(card, by=bob.pk, blocked_by=[card.pk - 1] if number else [])
         services.mark_viewed(card, user_id=alice.pk)
         factories.make_credential(alice)
+        factories.make_attachment(project.cards.earliest("pk"))
         other = factories.make_project(alice, name=str(number))
         factories.add_member(other, bob)
         factories.add_member(project, factories.make_user(f"someone-{card.pk}"))
@@ -49,6 +50,7 @@ LISTS = {
     "/api/projects/{project}/cards": 3,
     "/api/projects/{project}/cards/{card}": 2,
     "/api/projects/{project}/cards/{card}/pipeline": 4,
+    "/api/projects/{project}/cards/{card}/attachments": 3,
     "/api/projects/{project}/active-agents": 2,
     "/api/board-templates": 1,
     "/api/cards/{card}": 3,

@@ -123,6 +123,7 @@ def _ids(project: Project, alice: User, fred: User, meadow: Path) -> dict[str, A
         "boardId": factories.first_board(project).pk,
         "columnId": factories.column(project, "done").pk,
         "cardId": card.pk,
+        "attachmentId": factories.make_attachment(card, name="page.html", kind="text/html").pk,
         "messageId": factories.make_message(session).pk,
         "requestId": factories.make_request(session).pk,
         "scriptId": factories.make_script(project).pk,

@@ -16,6 +16,9 @@ from kanban_agents.asgi import is_slow
         ("DELETE", "/api/projects/1/cards/2/agent/messages/3", False),
         ("DELETE", "/api/projects/1", False),
         ("GET", "/api/projects/1/cards", False),
+        ("POST", "/api/projects/1/cards/2/attachments", True),
+        ("GET", "/api/projects/1/cards/2/attachments", False),
+        ("POST", "/api/projects/import", True),
     ],
 )
 def test_what_may_ask_git_or_another_host_has_threads_of_its_own(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,23 +52,33 @@ class Workbench:
 
     def __init__(self, session: Session) -> None:
         self.jail = Jail(session.cwd)
+        # Where the files on the card lie, which can be read as well.
+        self._files = os.environ.get("BOARD_FILES")
         self._session = session
 
     def absolute(self, path: str) -> str:
         """Where `path` lies, for links in the client; raises ToolFailureError if it is outside."""
         if self._is_plan_file(path):
             return path
-        return str(_told(path, lambda: self.jail.resolve(path)))
+        return str(_told(path, lambda: self._readable(path).resolve(path)))
 
     def shown(self, path: str) -> str:
         """`path` as it reads best; raises ToolFailureError if it is outside."""
-        return path if self._is_plan_file(path) else self.jail.shown(Path(self.absolute(path)))
+        if self._is_plan_file(path):
+            return path
+        return self._readable(path).shown(Path(self.absolute(path)))
 
     def _is_plan_file(self, path: str) -> bool:
         return path == str(plan_file(self._session.id))
 
+    def _readable(self, path: str) -> Jail:
+        """The directory that a path to be read must lie in."""
+        if self._files and path.startswith(f"{self._files}/"):
+            return Jail(self._files)
+        return self.jail
+
     def _read(self, path: str) -> bytes:
-        return _told(path, lambda: self.jail.read(path, limit=_BIGGEST_FILE))
+        return _told(path, lambda: self._readable(path).read(path, limit=_BIGGEST_FILE))
 
     def old_text(self, path: str) -> str | None:
         """What a file holds now, for showing a difference; None if there is nothing to show."""

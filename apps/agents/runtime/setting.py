@@ -10,7 +10,7 @@ from django.conf import settings
 from apps.agents import gate, queueing, recovery, turns
 from apps.agents.models import AgentSession
 from apps.agents.runtime.failures import Failed
-from apps.cards import worktrees
+from apps.cards import attachments, worktrees
 from apps.common.ids import optional_id, public_id
 from apps.credentials.resolution import environment as credential_environment
 from apps.host.environment import agent_environment, home_for
@@ -82,7 +82,8 @@ def prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> w
 
 def environment(setting: Setting, claim: Claim) -> dict[str, str]:
     preset, usable = setting.equipment.preset, setting.equipment.credential
-    extra = dict(preset.environment)
+    files = attachments.folder_of_card(setting.session.card_id)
+    extra = {**preset.environment, "BOARD_FILES": str(files)}
     if usable is not None:
         extra.update(credential_environment(usable))
     if preset.model_variable and setting.equipment.model:

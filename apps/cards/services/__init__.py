@@ -2,6 +2,7 @@
 
 from apps.cards.pipelines import next_column
 from apps.cards.services.agent_state import clear_deferral, defer_card, set_agent_status
+from apps.cards.services.attaching import attach, delete_attachment
 from apps.cards.services.bulk import change_cards
 from apps.cards.services.creating import create_card, create_or_find_card
 from apps.cards.services.deleting import clean_column, delete_card, release_board, release_project
@@ -18,6 +19,7 @@ from apps.cards.services.reading import mark_all_viewed, mark_viewed
 __all__ = [
     "activate_card",
     "approve_step",
+    "attach",
     "change_cards",
     "clean_column",
     "clear_deferral",
@@ -25,6 +27,7 @@ __all__ = [
     "create_card",
     "create_or_find_card",
     "defer_card",
+    "delete_attachment",
     "delete_card",
     "mark_all_viewed",
     "mark_viewed",

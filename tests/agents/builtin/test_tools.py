@@ -49,6 +49,29 @@ def test_a_binary_file_is_not_read(bench: Workbench, worktree: Path) -> None:
         bench.read_file(ReadFile(path="x.bin"))
 
 
+def test_the_files_on_the_card_are_read_and_nothing_beside_or_through_them(
+    worktree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "attachments" / "card_001"
+    files.mkdir(parents=True)
+    (files / "wish.txt").write_text("Roses\n")
+    (files.parent / "other.txt").write_text("of another card")
+    (files / "link.txt").symlink_to(files.parent / "other.txt")
+    wish = str(files / "wish.txt")
+    refused = [str(files.parent / "other.txt"), f"{files}/../other.txt", f"{files}/link.txt"]
+    with pytest.raises(ToolFailureError):
+        Workbench(Session("0" * 32, str(worktree))).read_file(ReadFile(path=wish))
+    monkeypatch.setenv("BOARD_FILES", str(files))
+    bench = Workbench(Session("0" * 32, str(worktree)))
+    assert "Roses" in bench.read_file(ReadFile(path=wish))
+    for path in refused:
+        with pytest.raises(ToolFailureError):
+            bench.read_file(ReadFile(path=path))
+    with pytest.raises(ToolFailureError):
+        bench.write_file(WriteFile(path=wish, content="Weeds"))
+    assert (files / "wish.txt").read_text() == "Roses\n"
+
+
 def test_an_edit_must_match_exactly_once(bench: Workbench, worktree: Path) -> None:
     file = worktree / "f.txt"
     file.write_text("one two one\n")
