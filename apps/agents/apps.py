@@ -6,11 +6,13 @@ class AgentsConfig(AppConfig):
     label = "agents"
 
     def ready(self) -> None:
-        from apps.agents import homes, listeners  # noqa: F401
+        from apps.agents import homes, listeners, selectors  # noqa: F401
         from apps.agents.claims import AgentKind
         from apps.cards import attachments, patches, worktrees
+        from apps.credentials import usage
         from apps.runs import kinds
 
+        usage.register(selectors.usage_of_credential)
         kinds.register(AgentKind())
         kinds.register_due(worktrees.remove_due)
         kinds.register_due(homes.remove_due)

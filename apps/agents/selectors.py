@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from apps.agents.models import AgentRequest, AgentSession
+from apps.credentials.usage import Usage
 from apps.runs.models import LIVE, State
 
 
@@ -45,3 +46,18 @@ def requests_of(card_id: int) -> QuerySet[AgentRequest]:
         .select_related("session", "answered_by")
         .order_by("-id")
     )
+
+
+def usage_of_credential(credential_id: int) -> Usage:
+    """Of the sessions that have ever started with it."""
+    used = AgentSession.objects.filter(credential_id=credential_id, started_at__isnull=False)
+    found = used.aggregate(
+        sessions=Count("pk"),
+        input_tokens=Sum("input_tokens", default=0),
+        output_tokens=Sum("output_tokens", default=0),
+        cost_usd=Sum("cost_usd"),
+        started=Max("started_at"),
+        ended=Max("ended_at"),
+    )
+    times = [moment for moment in (found.pop("started"), found.pop("ended")) if moment]
+    return Usage(**found, last_used_at=max(times, default=None))

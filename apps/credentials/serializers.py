@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from rest_framework import serializers
 
 from apps.common.fields import PublicIdField, TextField, TimeField
 from apps.common.serializers import Serializer
+from apps.common.times import iso
 from apps.credentials.models import Provider
+from apps.credentials.usage import Usage
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 
@@ -47,6 +50,16 @@ class CredentialDetail(Serializer):
     model = serializers.CharField()
     created_at = TimeField()
     updated_at = TimeField()
+
+
+def usage_shape(usage: Usage) -> dict[str, Any]:
+    return {
+        "sessions": usage.sessions,
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "costUsd": usage.cost_usd,
+        "lastUsedAt": iso(usage.last_used_at),
+    }
 
 
 class CreateCredentialInput(Serializer):

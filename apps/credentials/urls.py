@@ -10,4 +10,5 @@ urlpatterns = [
     path("credentials", views.CredentialsView.as_view()),
     path(CREDENTIAL, views.CredentialView.as_view()),
     path(f"{CREDENTIAL}/verify", views.VerifyView.as_view()),
+    path(f"{CREDENTIAL}/usage", views.UsageView.as_view()),
 ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -7,14 +8,16 @@ from rest_framework.views import APIView
 
 from apps.accounts.authentication import caller
 from apps.accounts.reach import Tokens
+from apps.common import conditional
 from apps.common.kept import from_database
 from apps.common.serializers import checked
-from apps.credentials import services, verifying
+from apps.credentials import services, usage, verifying
 from apps.credentials.models import Credential
 from apps.credentials.serializers import (
     CreateCredentialInput,
     CredentialDetail,
     UpdateCredentialInput,
+    usage_shape,
 )
 
 
@@ -22,9 +25,9 @@ class CredentialsView(APIView):
     tokens = Tokens.NONE
 
     @from_database
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         mine = Credential.objects.visible_to(caller(request)).order_by("pk")
-        return Response(CredentialDetail(mine, many=True).data)
+        return conditional.by_content(request, CredentialDetail(mine, many=True).data)
 
     def post(self, request: Request) -> Response:
         body = checked(CreateCredentialInput, request.data)
@@ -40,8 +43,9 @@ class CredentialView(APIView):
     tokens = Tokens.NONE
 
     @from_database
-    def get(self, request: Request, credential_id: int) -> Response:
-        return Response(CredentialDetail(_visible(request, credential_id)).data)
+    def get(self, request: Request, credential_id: int) -> HttpResponse:
+        shape = CredentialDetail(_visible(request, credential_id)).data
+        return conditional.by_content(request, shape)
 
     def patch(self, request: Request, credential_id: int) -> Response:
         credential = _visible(request, credential_id)
@@ -61,3 +65,12 @@ class VerifyView(APIView):
     def post(self, request: Request, credential_id: int) -> Response:
         error = verifying.verify(_visible(request, credential_id)).error
         return Response({"valid": error is None, "error": error})
+
+
+class UsageView(APIView):
+    tokens = Tokens.NONE
+
+    @from_database
+    def get(self, request: Request, credential_id: int) -> HttpResponse:
+        found = usage.of(_visible(request, credential_id).pk)
+        return conditional.by_content(request, usage_shape(found))

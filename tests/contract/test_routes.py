@@ -23,7 +23,6 @@ NOT_YET = {
     "agents.summary",
     "assistant.get",
     "assistant.send-message",
-    "credentials.usage",
     "credentials.oauth-init",
     "credentials.oauth-status",
     "pre-sessions.create",
