@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,28 +60,46 @@ def opened_path(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
 
 
-def open_inside(root: Path, user_path: str, flags: int = os.O_RDONLY) -> int:
-    """Open a file or directory that really lies in `root`; the caller closes the descriptor.
+def open_allowed(
+    user_path: str, allowed: Callable[[Path], bool], flags: int = os.O_RDONLY
+) -> tuple[int, Path]:
+    """Open an absolute path and ask `allowed` of what was opened; the descriptor is the caller's to close.
 
-    Symbolic links are followed as long as the end is inside. Never blocks on a pipe or device, never
-    creates; FileNotFoundError and PermissionError pass through. The kernel appends ` (deleted)` to the
-    path of what was unlinked meanwhile, which is refused unless it still lies inside by name.
+    Symbolic links are followed as long as the end is allowed, which is asked before anything shows whether
+    it exists. Never blocks on a pipe or device, never creates; FileNotFoundError and PermissionError pass
+    through. The kernel appends ` (deleted)` to the path of what was unlinked meanwhile.
     """
-    path = inside(root, user_path)
-    safe = (flags & ~(os.O_CREAT | os.O_TRUNC)) | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    descriptor = os.open(path, safe)
     try:
-        if not _within(opened_path(descriptor), os.path.realpath(root)):
+        named = Path(os.path.realpath(_checked(user_path)))
+    except OSError as problem:
+        raise _outside(user_path) from problem
+    if not allowed(named):
+        raise _outside(user_path)
+    safe = (flags & ~(os.O_CREAT | os.O_TRUNC)) | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    descriptor = os.open(named, safe)
+    try:
+        opened = Path(opened_path(descriptor))
+        if not allowed(opened):
             raise _outside(user_path)
     except BaseException:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, opened
+
+
+def open_inside(root: Path, user_path: str, flags: int = os.O_RDONLY) -> int:
+    """The same for what really lies in `root`; `user_path` is relative to it, or absolute."""
+    base = os.path.realpath(root)
+    path = os.path.join(base, _checked(user_path))  # noqa: PTH118
+    return open_allowed(path, lambda real: _within(str(real), base), flags)[0]
 
 
 def excluded(real: Path, *, data_dir: Path, home: Path | None = None) -> bool:
-    """Whether nobody may browse it or make it a project: the data directory and what is in it, and the
-    hidden directories directly in the server user's home (`.ssh`, `.config`, …)."""
+    """Whether nobody may browse it or make it a project: the data directory and what is in it, what is hidden
+    directly in the server user's home (`.ssh`, `.config`, …), and the kernel's own, where the server's
+    environment can be read."""
+    if any(_within(str(real), each) for each in ("/proc", "/sys")):
+        return True
     if relation(data_dir, real) in ("equal", "contains"):
         return True
     owner = Path(os.path.realpath(home or Path.home()))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
+from apps.projects.filesystem_views import BrowseView, ReadView
 from apps.projects.member_views import InvitationViewSet, MemberViewSet
 from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
 
@@ -39,4 +40,6 @@ urlpatterns = [
         MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
     path(f"{PROJECT}/invitations/<email:email>", InvitationViewSet.as_view({"delete": "destroy"})),
+    path("filesystem/browse", BrowseView.as_view()),
+    path("filesystem/read", ReadView.as_view()),
 ]

@@ -30,8 +30,6 @@ NOT_YET = {
     "pre-sessions.accept",
     "pre-sessions.cancel",
     "pre-sessions.messages",
-    "filesystem.browse",
-    "filesystem.read",
     "slash-commands.list",
     "logs.list",
     "log-export.get",

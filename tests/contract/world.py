@@ -69,6 +69,7 @@ def make_world(folder: Path) -> World:
     garden, meadow = folder / "garden", folder / "meadow"
     garden.mkdir()
     meadow.mkdir()
+    (meadow / "plan.txt").write_text("Sow in April.")
     users = {
         name: factories.make_user(name, role=role)
         for name, role in (

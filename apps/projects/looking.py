@@ -1,0 +1,53 @@
+"""Which part of the server's disk a person may look at (FS1)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.conf import settings
+
+from apps.accounts.models import User
+from apps.common.errors import Forbidden
+from apps.host import paths
+from apps.projects.memberships import memberships
+from apps.projects.models import Project
+
+
+class View:
+    """What one person may see: below the roots and in their projects, less what is others' or the server's.
+
+    Of projects that lie in each other the innermost decides. Two queries, for any number of paths.
+    """
+
+    def __init__(self, user: User) -> None:
+        reached = {each.project.path: each.project.pk for each in memberships(user)}
+        mine = set(reached.values())
+        others = Project.objects.exclude(pk__in=mine).values_list("path", flat=True)
+        self._projects = [Path(os.path.realpath(each)) for each in reached]
+        own = set(self._projects)
+        self._others = {Path(os.path.realpath(each)) for each in others} - own
+        self.roots = [Path(os.path.realpath(each)) for each in settings.FS_ROOTS]
+        if user.is_super_admin:
+            self.roots.append(Path(os.path.realpath(Path.home())))
+
+    def first(self) -> Path:
+        places = [*self.roots, *self._projects]
+        if not places:
+            raise Forbidden(
+                "There is no directory that you may browse. An administrator sets KANBAN_FS_ROOTS, or adds"
+                " you to a project.",
+                code="path_outside",
+            )
+        return places[0]
+
+    def allows(self, real: Path) -> bool:
+        inside = [place for place in (*self.roots, *self._projects) if real.is_relative_to(place)]
+        if not inside or paths.excluded(real, data_dir=Path(settings.DATA_DIR)):
+            return False
+        foreign = _deepest(self._others, real)
+        return foreign < 0 or _deepest(self._projects, real) >= foreign
+
+
+def _deepest(places: list[Path] | set[Path], real: Path) -> int:
+    return max((len(place.parts) for place in places if real.is_relative_to(place)), default=-1)
