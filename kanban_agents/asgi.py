@@ -13,7 +13,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 # Git, providers, many cards at once: what may take over a second must not hold up what takes a millisecond.
 _SLOW = re.compile(
     r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?"
-    r"|clean-all|bulk)(?:/|$)"
+    r"|clean-all|bulk|oauth/callback)(?:/|$)"
 )
 # Asks git whether something would be lost, or the host that has the worktree.
 _DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")

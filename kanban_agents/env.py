@@ -8,6 +8,7 @@ in `<NAME>_FILE`, so that it stays out of process lists and compose files.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,6 +97,68 @@ def _host(value: str) -> str:
     return value.strip("[]").lower()
 
 
+@dataclass(frozen=True)
+class OAuthClient:
+    """How people sign in at a provider, whose token is then used as its API key (RFC 6749, RFC 7636).
+
+    `secret` is empty for a public client, `base_url` None for the provider's own address.
+    """
+
+    id: str
+    authorization_url: str
+    token_url: str
+    secret: str = field(default="", repr=False)
+    scope: str = ""
+    base_url: str | None = None
+
+
+# Those that take a token where they take a key.
+OAUTH_PROVIDERS = ("openai", "openai-compatible", "openrouter", "claude-login")
+_CLIENT_KEYS = {
+    "clientId": "id",
+    "clientSecret": "secret",
+    "authorizationUrl": "authorization_url",
+    "tokenUrl": "token_url",
+    "scope": "scope",
+    "baseUrl": "base_url",
+}
+_CLIENT_NEEDS = {"clientId", "authorizationUrl", "tokenUrl"}
+
+
+def _oauth_clients(value: str) -> dict[str, OAuthClient]:
+    try:
+        given = json.loads(value)
+    except ValueError:
+        raise ValueError("must be a JSON object") from None
+    if not isinstance(given, dict) or not all(isinstance(each, dict) for each in given.values()):
+        raise ValueError("must be a JSON object with an object for each provider")
+    return {provider: _oauth_client(provider, fields) for provider, fields in given.items()}
+
+
+def _oauth_client(provider: str, fields: dict[str, Any]) -> OAuthClient:
+    if provider not in OAUTH_PROVIDERS:
+        raise ValueError(f"{provider} is not one of: {', '.join(OAUTH_PROVIDERS)}")
+    if missing := _CLIENT_NEEDS - fields.keys():
+        raise ValueError(f"{provider} lacks {', '.join(sorted(missing))}")
+    if unknown := fields.keys() - _CLIENT_KEYS:
+        raise ValueError(f"{provider} has unknown keys: {', '.join(sorted(unknown))}")
+    if provider == "openai-compatible" and not fields.get("baseUrl"):
+        raise ValueError(f"{provider} lacks baseUrl, the address of its server")
+    for name, value in fields.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{name} of {provider} must be text")
+        if name.endswith("Url"):
+            _encrypted_url(f"{name} of {provider}", value)
+    return OAuthClient(**{_CLIENT_KEYS[name]: value for name, value in fields.items()})
+
+
+def _encrypted_url(name: str, value: str) -> None:
+    parts = urlsplit(value)
+    plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
+    if not parts.hostname or not (parts.scheme == "https" or plain):
+        raise ValueError(f"{name} must begin with https://")
+
+
 VARIABLES: tuple[Variable, ...] = (
     Variable("KANBAN_HOST", "Address to listen on.", "127.0.0.1", _host),
     Variable("KANBAN_PORT", "Port to listen on.", "37100", _whole(1, 65535)),
@@ -168,6 +231,13 @@ VARIABLES: tuple[Variable, ...] = (
         _choice("on", "off"),
     ),
     Variable(
+        "KANBAN_OAUTH_CLIENTS",
+        "Where people can sign in at providers instead of entering API keys, as JSON; see below.",
+        "",
+        _oauth_clients,
+        secret=True,
+    ),
+    Variable(
         "KANBAN_AUTH",
         "off starts without accounts, on a loopback address only.",
         "on",
@@ -203,6 +273,14 @@ VARIABLES: tuple[Variable, ...] = (
     ),
 )
 
+# What a variable holds that is set to nothing, by how it is read.
+_NOTHING: dict[Callable[[str], Any], Callable[[], Any]] = {
+    _commas: list,
+    _paths: list,
+    _hosts: list,
+    _origins: list,
+    _oauth_clients: dict,
+}
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
@@ -268,9 +346,7 @@ def load(environ: Mapping[str, str] | None = None) -> Environment:
             values[variable.name] = _default_data_dir(environ)
             continue
         if raw == "":
-            values[variable.name] = (
-                [] if variable.parse in (_commas, _paths, _hosts, _origins) else ""
-            )
+            values[variable.name] = _NOTHING.get(variable.parse, str)()
             continue
         try:
             values[variable.name] = variable.parse(raw)

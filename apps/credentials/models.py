@@ -55,3 +55,24 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class OAuthAttempt(models.Model):
+    """Somebody's way to a provider and back, by which a credential gets its token.
+
+    Of the state and of what the browser was given only hashes are kept. `used_at` is set by the first answer
+    that comes back, whatever it says: a second one finds nothing to do. `error` is a sentence for people.
+    """
+
+    credential = models.OneToOneField(Credential, on_delete=models.CASCADE, related_name="oauth")
+    state_hash = models.CharField(max_length=64)
+    browser_hash = models.CharField(max_length=64)
+    # The PKCE verifier, as keys are kept.
+    verifier = models.BinaryField()
+    redirect_uri = models.TextField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+    error = models.TextField(null=True)
+
+    def __str__(self) -> str:
+        return f"sign-in for credential {self.credential_id}"

@@ -23,7 +23,8 @@ _NO_KEY = "unused"
 class Usable:
     """`source` says whose it is: one of `SOURCES`, or `server` for the server's environment.
 
-    `secret` is empty for a local model server without a key and for a login directory.
+    `secret` is empty for a local model server without a key and for a login directory; it may be a token that
+    somebody got by signing in.
     """
 
     credential_id: int | None
@@ -100,7 +101,7 @@ def _server(environ: Mapping[str, str]) -> Usable | None:
 
 
 def environment(usable: Usable) -> dict[str, str]:
-    """The variables by which an agent gets the key; none for a login, which lies in its HOME."""
+    """The variables by which an agent gets the key; none for a login that lies in its HOME."""
     secret, base_url = usable.secret, usable.base_url
     if usable.provider == Provider.ANTHROPIC:
         return _present(ANTHROPIC_API_KEY=secret, ANTHROPIC_BASE_URL=base_url)
@@ -115,6 +116,8 @@ def environment(usable: Usable) -> dict[str, str]:
             OPENAI_API_KEY=secret,
             OPENAI_BASE_URL=base_url or OPENROUTER_URL,
         )
+    if usable.provider == Provider.CLAUDE_LOGIN:
+        return _present(CLAUDE_CODE_OAUTH_TOKEN=secret)
     return {}
 
 

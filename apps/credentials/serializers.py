@@ -79,3 +79,7 @@ class UpdateCredentialInput(Serializer):
     )
     base_url = TextField(max_length=500, required=False, allow_null=True, validators=[_web_address])
     model = TextField(max_length=200, required=False, allow_null=True)
+
+
+class OAuthInitInput(Serializer):
+    provider = TextField(validators=[_known_provider])

@@ -63,7 +63,7 @@ def update_credential(credential: Credential, changes: Mapping[str, Any]) -> Cre
         if name in changes:
             setattr(credential, name, changes[name])
     _check(credential, changes.get("api_key"))
-    if "api_key" in changes:
+    if "api_key" in changes and credential.auth_type != Credential.AuthType.OAUTH:
         _take_key(credential, changes["api_key"])
     _settle(credential)
     credential.save()
@@ -82,6 +82,8 @@ def _check(credential: Credential, api_key: str | None) -> None:
         raise Invalid("baseUrl: an openai-compatible credential needs the address of its server")
     if credential.provider in LOGINS and api_key:
         raise Invalid("apiKey: a login takes no API key; choose the provider that issued the key")
+    if credential.auth_type == Credential.AuthType.OAUTH and api_key:
+        raise Invalid("apiKey: this credential was made by signing in; make another one for a key")
 
 
 def _take_key(credential: Credential, api_key: str | None) -> None:
@@ -93,7 +95,7 @@ def _take_key(credential: Credential, api_key: str | None) -> None:
 
 
 def _settle(credential: Credential) -> None:
-    if credential.provider in LOGINS:
+    if credential.auth_type == Credential.AuthType.OAUTH:
         return  # ready once somebody has signed in
     keyless = credential.provider == Provider.OPENAI_COMPATIBLE
     ready = credential.sealed is not None or keyless

@@ -27,7 +27,9 @@ _OWN_URLS = {
     Provider.OPENAI: "https://api.openai.com/v1",
     Provider.GOOGLE: "https://generativelanguage.googleapis.com",
     Provider.OPENROUTER: OPENROUTER_URL,
+    Provider.CLAUDE_LOGIN: "https://api.anthropic.com",
 }
+_LIKE_ANTHROPIC = (Provider.ANTHROPIC, Provider.CLAUDE_LOGIN)
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class _Question:
 
 def verify(credential: Credential) -> Verdict:
     """Takes up to ten seconds; not for inside a transaction."""
-    if credential.provider in LOGINS:
+    if credential.provider in LOGINS and credential.sealed is None:
         return Verdict("A login is kept by the agent that uses it; start a card to try it.")
     if credential.status != Credential.Status.READY:
-        return Verdict("It has no API key yet.")
+        login = credential.auth_type == Credential.AuthType.OAUTH
+        return Verdict("Nobody has signed in yet." if login else "It has no API key yet.")
     secret = ""
     try:
         if credential.sealed is not None:
@@ -73,7 +76,7 @@ def _tried(credential: Credential, secret: str) -> str | None:
             question = _one_token(credential.provider, credential.model)
             answer = _ask(credential, secret, question, deadline)
     except Unreachable as problem:
-        return f"The provider {_clean(str(problem), secret)}."
+        return f"The provider {cleaned(str(problem), secret)}."
     return _wrong(answer, secret)
 
 
@@ -96,13 +99,19 @@ def _ask(credential: Credential, secret: str, question: _Question, deadline: Dea
 def _key(credential: Credential, secret: str) -> dict[str, str]:
     if credential.provider == Provider.ANTHROPIC:
         return {"x-api-key": secret, "anthropic-version": "2023-06-01"}
+    if credential.provider == Provider.CLAUDE_LOGIN:
+        return {
+            "Authorization": f"Bearer {secret}",
+            "anthropic-version": "2023-06-01",
+            "anthropic-beta": "oauth-2025-04-20",
+        }
     if credential.provider == Provider.GOOGLE:
         return {"x-goog-api-key": secret}
     return {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
 def _list(provider: str) -> _Question:
-    if provider == Provider.ANTHROPIC:
+    if provider in _LIKE_ANTHROPIC:
         return _Question("/v1/models?limit=1")
     if provider == Provider.GOOGLE:
         return _Question("/v1beta/models?pageSize=1")
@@ -114,7 +123,7 @@ def _list(provider: str) -> _Question:
 
 def _one_token(provider: str, model: str) -> _Question:
     hello = [{"role": "user", "content": "Hi"}]
-    if provider == Provider.ANTHROPIC:
+    if provider in _LIKE_ANTHROPIC:
         return _Question("/v1/messages", {"model": model, "max_tokens": 1, "messages": hello})
     if provider == Provider.GOOGLE:
         return _Question(
@@ -130,7 +139,7 @@ def _one_token(provider: str, model: str) -> _Question:
 def _wrong(answer: Answer, secret: str) -> str | None:
     status = answer.status
     said = _json(answer.body)
-    reason = _clean(_reason(said), secret)
+    reason = cleaned(_reason(said), secret)
     told = f": {reason}" if reason else ""
     if 200 <= status < 300:
         if isinstance(said, dict):
@@ -168,7 +177,8 @@ def _reason(said: Any) -> str:
     return ""
 
 
-def _clean(text: str, secret: str) -> str:
+def cleaned(text: str, secret: str = "") -> str:
+    """What another server said, fit to be shown."""
     if secret:
         text = text.replace(secret, "****")
     return _UNSEEN.sub(" ", mask(text)).strip()[:_LONGEST_REASON]

@@ -35,7 +35,7 @@ class CredentialsView(APIView):
         return Response(CredentialDetail(credential).data, status=201)
 
 
-def _visible(request: Request, credential_id: int) -> Credential:
+def visible(request: Request, credential_id: int) -> Credential:
     return get_object_or_404(Credential.objects.visible_to(caller(request)), pk=credential_id)
 
 
@@ -44,18 +44,18 @@ class CredentialView(APIView):
 
     @from_database
     def get(self, request: Request, credential_id: int) -> HttpResponse:
-        shape = CredentialDetail(_visible(request, credential_id)).data
+        shape = CredentialDetail(visible(request, credential_id)).data
         return conditional.by_content(request, shape)
 
     def patch(self, request: Request, credential_id: int) -> Response:
-        credential = _visible(request, credential_id)
+        credential = visible(request, credential_id)
         body = checked(UpdateCredentialInput, request.data)
         if body:
             credential = services.update_credential(credential, body)
         return Response(CredentialDetail(credential).data)
 
     def delete(self, request: Request, credential_id: int) -> Response:
-        services.delete_credential(_visible(request, credential_id))
+        services.delete_credential(visible(request, credential_id))
         return Response(status=204)
 
 
@@ -63,7 +63,7 @@ class VerifyView(APIView):
     tokens = Tokens.NONE
 
     def post(self, request: Request, credential_id: int) -> Response:
-        error = verifying.verify(_visible(request, credential_id)).error
+        error = verifying.verify(visible(request, credential_id)).error
         return Response({"valid": error is None, "error": error})
 
 
@@ -72,5 +72,5 @@ class UsageView(APIView):
 
     @from_database
     def get(self, request: Request, credential_id: int) -> HttpResponse:
-        found = usage.of(_visible(request, credential_id).pk)
+        found = usage.of(visible(request, credential_id).pk)
         return conditional.by_content(request, usage_shape(found))

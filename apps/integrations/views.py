@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,6 +22,7 @@ from apps.common.envelope import dumps
 from apps.common.ids import public_id
 from apps.common.kept import from_database, passes
 from apps.common.misspelt import query
+from apps.common.origin import public_origin
 from apps.common.serializers import checked
 from apps.integrations.serializers import CreateFlatCardInput, StatusQuery
 from apps.projects import conditional
@@ -100,7 +100,6 @@ def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:
     project_id = public_id("project", row.project_id)
     newest = agents.current_session(row.id) if row.agent_status is not None else None
     session = session_shapes([newest])[0] if newest else None
-    origin = settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
     return {
         "id": card_id,
         "title": row.title,
@@ -112,5 +111,5 @@ def _status(request: Request, detail: CardDetailRow) -> dict[str, Any]:
         "statusText": session and session["statusText"],
         "deferredReason": deferred_reason(row),
         "completedAt": iso(row.completed_at),
-        "url": f"{origin}/projects/{project_id}/cards/{card_id}",
+        "url": f"{public_origin(request)}/projects/{project_id}/cards/{card_id}",
     }

@@ -11,11 +11,13 @@ import pytest
 
 from apps.accounts.models import User
 from apps.cards.models import Card
+from apps.credentials.models import Credential
 from apps.operations import health
 from apps.projects.models import Project
 from apps.runs import leases
 from apps.scripts import runs
 from apps.scripts.models import Script
+from kanban_agents.env import OAuthClient
 from tests.client import Form
 from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
@@ -39,13 +41,16 @@ BEFORE: dict[str, Callable[[World], Any]] = {
     "organizations.delete": lambda world: Project.objects.update(organization=None),
     "cards.approve-auto": lambda world: Card.objects.update(pending_approval=True),
     "scripts.cancel": lambda world: runs.start(Script.objects.get(), by=None),
+    "credentials.oauth-status": lambda world: Credential.objects.update(auth_type="oauth"),
     "cards.activate": lambda world: Project.objects.update(credential=world.ids["credentialId"]),
 }
 
 
 @pytest.fixture(autouse=True)
-def _everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _everything_runs(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """As far as health can tell."""
+    there = "https://provider.example"
+    settings.OAUTH_CLIENTS = {"openrouter": OAuthClient("board", f"{there}/in", f"{there}/token")}
     monkeypatch.setattr(health, "_redis_answers", lambda: True)
     monkeypatch.setattr(leases, "_started", time.monotonic())
 

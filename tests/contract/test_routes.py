@@ -23,8 +23,6 @@ NOT_YET = {
     "agents.summary",
     "assistant.get",
     "assistant.send-message",
-    "credentials.oauth-init",
-    "credentials.oauth-status",
     "pre-sessions.create",
     "pre-sessions.send-message",
     "pre-sessions.accept",

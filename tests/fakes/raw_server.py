@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -28,6 +29,17 @@ def says(*parts: bytes) -> Behaviour:
             send(part)
 
     return behave
+
+
+def _request(connection: socket.socket) -> bytes:
+    with connection.makefile("rb") as stream:
+        head = b""
+        while line := stream.readline():
+            head += line
+            if line == b"\r\n":
+                break
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        return head + (stream.read(int(length[1])) if length else b"")
 
 
 class RawServer:
@@ -63,10 +75,7 @@ class RawServer:
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
             if self._listens:
-                asked = b""
-                while b"\r\n\r\n" not in asked:
-                    asked += connection.recv(65_536) or b"\r\n\r\n"
-                self.asked.append(asked)
+                self.asked.append(_request(connection))
             if self._behaviour is None:
                 self.closing.wait()
             else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,42 @@ def test_lists_are_split_and_trimmed() -> None:
 )
 def test_loopback_is_what_only_this_machine_reaches(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+CLIENT = {
+    "clientId": "board",
+    "authorizationUrl": "https://login.example.org/authorize",
+    "tokenUrl": "https://login.example.org/token",
+}
+
+
+def test_oauth_clients_are_read_from_json(tmp_path: Path) -> None:
+    assert load(HOME)["KANBAN_OAUTH_CLIENTS"] == {}
+    file = tmp_path / "clients.json"
+    file.write_text(json.dumps({"openai": {**CLIENT, "clientSecret": "hidden"}}))
+    found = load(HOME | {"KANBAN_OAUTH_CLIENTS_FILE": str(file)})["KANBAN_OAUTH_CLIENTS"]
+    assert (found["openai"].id, found["openai"].secret) == ("board", "hidden")
+    assert "hidden" not in repr(found)
+    local = {**CLIENT, "tokenUrl": "http://127.0.0.1:9000/token"}
+    load(HOME | {"KANBAN_OAUTH_CLIENTS": json.dumps({"openai": local})})
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("{", "must be a JSON object"),
+        ([], "must be a JSON object"),
+        ({"openai": "x"}, "an object for each provider"),
+        ({"nobody": CLIENT}, "nobody is not one of: openai"),
+        ({"openai": {"clientId": "x"}}, "openai lacks authorizationUrl, tokenUrl"),
+        ({"openai": {**CLIENT, "secret": "hidden"}}, "unknown keys: secret"),
+        ({"openai": {**CLIENT, "scope": ["hidden"]}}, "scope of openai must be text"),
+        ({"openai": {**CLIENT, "tokenUrl": "http://x.example/"}}, "must begin with https"),
+        ({"openai-compatible": CLIENT}, "lacks baseUrl"),
+    ],
+)
+def test_oauth_clients_that_can_not_be_used_stop_the_start(given: object, problem: str) -> None:
+    text = given if isinstance(given, str) else json.dumps(given)
+    with pytest.raises(EnvironmentProblem, match=problem) as raised:
+        load(HOME | {"KANBAN_OAUTH_CLIENTS": text})
+    assert "hidden" not in str(raised.value)
