@@ -4,6 +4,7 @@ from django.urls import path
 
 from apps.cards.attachment_views import AttachmentView, CardAttachmentsViewSet
 from apps.cards.personal_views import PanelStateViewSet, ReadingViewSet
+from apps.cards.search_views import SearchView
 from apps.cards.views import CardViewSet, ColumnCardsViewSet
 
 PROJECT = "projects/<project:project_id>"
@@ -32,6 +33,7 @@ urlpatterns = [
         ColumnCardsViewSet.as_view({"post": "clean_all"}),
     ),
     path(f"{PROJECT}/mark-all-read", ReadingViewSet.as_view({"post": "mark_all_read"})),
+    path("search", SearchView.as_view()),
     path(PANELS, PanelStateViewSet.as_view({"get": "list", "put": "update"})),
     path(f"{PANELS}/<card:card_id>", PanelStateViewSet.as_view({"delete": "destroy"})),
     path(f"{CARD}/attachments", CardAttachmentsViewSet.as_view({"get": "list", "post": "create"})),

@@ -87,6 +87,22 @@ def _select(user: User, where: str, parameters: Iterable[Any]) -> list[Membershi
     return [each for each in found if each is not None and reaches(user, each.project.pk)]
 
 
+def reached(user: User) -> tuple[str, list[Any]]:
+    """What a statement asks of its project `p`, so that it shows this person no other; and the parameters."""
+    where, parameters = ["1 = 1"], list[Any]()
+    if not user.is_super_admin:
+        where.append("""(p.owner_id = %s
+            OR EXISTS (SELECT 1 FROM projects_projectmember m
+                       WHERE m.project_id = p.id AND m.user_id = %s)
+            OR EXISTS (SELECT 1 FROM organizations_organizationmember o
+                       WHERE o.organization_id = p.organization_id AND o.user_id = %s))""")
+        parameters += [user.pk] * 3
+    if user.only_project is not None:
+        where.append("p.id = %s")
+        parameters.append(user.only_project)
+    return " AND ".join(where), parameters
+
+
 def reaches(user: User, project_id: int) -> bool:
     """Whether the token that this person speaks through, if any, lets them at this project."""
     return user.only_project in (None, project_id)
@@ -105,17 +121,10 @@ def membership_by_card(user: User, card_id: int) -> Membership | None:
 
 def memberships(user: User, *, organization_id: int | None = None) -> list[Membership]:
     """All the projects this person reaches, in their own order; one query."""
-    where = ["1 = 1"]
-    parameters: list[Any] = []
-    if not user.is_super_admin:
-        where.append("(p.owner_id = %s OR mine.id IS NOT NULL OR organization.id IS NOT NULL)")
-        parameters.append(user.pk)
-    if user.only_project is not None:
-        where.append("p.id = %s")
-        parameters.append(user.only_project)
+    where, parameters = reached(user)
     if organization_id is not None:
-        where.append("p.organization_id = %s")
+        where += " AND p.organization_id = %s"
         parameters.append(organization_id)
     # Without NULLS LAST, which the older SQLite of some systems doesn't know.
     order = "ORDER BY visit.position IS NULL, visit.position, p.id"
-    return _select(user, f"WHERE {' AND '.join(where)} {order}", parameters)
+    return _select(user, f"WHERE {where} {order}", parameters)

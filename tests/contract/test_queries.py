@@ -53,6 +53,8 @@ LISTS = {
     "/api/projects/{project}/cards/{card}/attachments": 3,
     "/api/projects/{project}/active-agents": 2,
     "/api/board-templates": 1,
+    "/api/search?q=a": 3,
+    "/api/search?q=a&projectId={project}": 4,
     "/api/credentials": 1,
     "/api/cards/{card}": 3,
     "/api/cards/{card}/status": 2,

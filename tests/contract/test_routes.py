@@ -45,7 +45,6 @@ NOT_YET = {
     "oidc.callback",
     "projects.import",
     "projects.events",
-    "search",
     "attention",
 }
 
