@@ -72,14 +72,14 @@ class Api:
         )
         if status is not None:
             assert self.response.status_code == status, self.response.content.decode()[:2_000]
-        if not self.response.content:
+        if not self.response.content or self.response["Content-Type"] != "application/json":
             return None
         if self.response["Content-Type"] != "application/json" or self.response.has_header(
             "Content-Disposition"
         ):
             return self.response.content
         answer = json.loads(self.response.content)
-        return answer["error"] if self.response.status_code >= 400 else answer["data"]
+        return answer["error"] if self.response.status_code >= 400 else answer.get("data")
 
     def get(self, path: str, status: int = 200, **headers: str) -> Any:
         return self.request("GET", path, status=status, **headers)

@@ -14,6 +14,7 @@ from apps.common import serializers
 from apps.common.envelope import dumps
 from apps.common.fields import TextField
 from apps.common.ids import optional_id, public_id
+from apps.common.shapes import CardId, ColumnId, Moment, SessionId
 from apps.runs.sink import Line
 
 MESSAGE_LIMIT = 100_000
@@ -37,17 +38,17 @@ class ErrorShape(TypedDict):
 
 
 class SessionShape(TypedDict):
-    sessionId: str
-    cardId: str
+    sessionId: SessionId
+    cardId: CardId
     status: str
     waitingFor: dict[str, Any] | None
-    columnId: str | None
+    columnId: ColumnId | None
     columnName: str | None
     agent: str | None
     model: str | None
-    startedAt: str | None
-    endedAt: str | None
-    createdAt: str | None
+    startedAt: Moment | None
+    endedAt: Moment | None
+    createdAt: Moment | None
     error: ErrorShape | None
     statusText: str | None
     queueReason: str | None

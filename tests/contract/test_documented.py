@@ -19,6 +19,7 @@ from apps.scripts import runs
 from apps.scripts.models import Script
 from kanban_agents.env import OAuthClient
 from tests.client import Form
+from tests.contract.document import undeclared
 from tests.contract.endpoints import Endpoint, differences, routed
 from tests.contract.world import World
 
@@ -57,13 +58,15 @@ def _everything_runs(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 def _ask(world: World, endpoint: Endpoint, body: Any) -> Any:
     before = BEFORE.get(endpoint.id, lambda world: None)
-    return world.send(
+    response = world.send(
         CALLERS.get(endpoint.who, "alice"),
         endpoint.method,
         endpoint.address(world.ids),
         body,
         lambda: before(world),
     )
+    assert undeclared(*endpoint.key, response) == []
+    return response
 
 
 def _only(*, body: bool) -> list[Any]:
@@ -80,6 +83,8 @@ def test_status_and_answer_are_as_documented(world: World, endpoint: Endpoint) -
         assert response.content == b""
     elif endpoint.answer == "file":
         assert "attachment" in response["Content-Disposition"]
+    elif endpoint.answer == "document":
+        assert response.content
     elif endpoint.status != 302:
         answer = json.loads(response.content)
         assert answer.keys() == {"data"}

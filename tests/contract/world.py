@@ -21,6 +21,7 @@ from apps.credentials.models import Provider
 from apps.projects.models import Project
 from tests import factories
 from tests.client import Api
+from tests.contract.document import undeclared
 from tests.contract.endpoints import Endpoint
 
 # Nothing listens there, and nobody outside this machine is asked.
@@ -39,9 +40,13 @@ class World:
     elsewhere: Project
 
     def ask(self, person: str, endpoint: Endpoint, **ids: Any) -> Any:
-        """The response, after which everything is as before."""
+        """The response, which is as the OpenAPI document says, after which everything is as before."""
         given = {**self.ids, **ids}
-        return self.send(person, endpoint.method, endpoint.address(given), endpoint.request(given))
+        response = self.send(
+            person, endpoint.method, endpoint.address(given), endpoint.request(given)
+        )
+        assert undeclared(*endpoint.key, response) == []
+        return response
 
     def send(
         self,

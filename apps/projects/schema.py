@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from apps.common.described import ON_DISK, Operation, Operations, Query
+from apps.common.shapes import CredentialId, Moment, More, OrganizationId, ProjectId, UserId
+from apps.projects import member_shapes
+from apps.projects import serializers as ins
+from apps.projects.member_views import InvitationViewSet, MemberViewSet
+from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
+
+TAG = "Projects"
+
+Mode = Literal["unattended", "ask", "plan"]
+
+
+class ProjectFacts(TypedDict):
+    """The project as everybody has it."""
+
+    id: ProjectId
+    name: str
+    path: Annotated[str, More(examples=["/home/alice/garden"])]
+    organizationId: OrganizationId | None
+    ownerId: UserId | None
+    credentialId: CredentialId | None
+    isGitRepo: bool
+    agent: str | None
+    model: str | None
+    permissionMode: Mode
+    baseBranch: str | None
+    branchTemplate: str | None
+    worktree: bool
+    maxParallelAgents: int | None
+    createdAt: Moment
+    updatedAt: Moment
+
+
+class Project(ProjectFacts):
+    """With what is the caller's own: role, place in the list, unread cards."""
+
+    role: Literal["admin", "member"]
+    position: int | None
+    lastOpenedAt: Moment | None
+    unreadCount: int
+    activeAgentCount: int
+
+
+class ProjectMember(TypedDict):
+    """A pending one is an invitation, which has no user yet."""
+
+    userId: UserId | None
+    email: str
+    displayName: str | None
+    role: Literal["admin", "member"]
+    status: Literal["active", "pending"]
+    isOwner: bool
+    createdAt: Moment
+
+
+class NewMember(ProjectMember):
+    """Of an invitation, with the code that its guest registers with; it is shown this once."""
+
+    inviteCode: NotRequired[str]
+
+
+class ProjectUpdatedEvent(ProjectFacts):
+    projectId: ProjectId
+
+
+class ProjectDeletedEvent(TypedDict):
+    id: ProjectId
+    projectId: ProjectId
+
+
+class MemberEvent(ProjectMember):
+    projectId: ProjectId
+
+
+OPERATIONS: Operations = {
+    ProjectsView: {
+        "get": Operation(
+            "Projects that I reach",
+            [Project],
+            query={"organizationId": Query.id("organization", "Only those of this organization.")},
+            etag=True,
+        ),
+        "post": Operation(
+            "Make a project of a directory",
+            Project,
+            ins.CreateProjectInput,
+            status=201,
+            conflicts=("path_taken",),
+            errors={
+                403: "The directory lies outside of those that may be used.",
+                404: "There is no such organization.",
+            },
+        ),
+    },
+    ProjectsOrderView: {
+        "patch": Operation("Put my projects into another order", [Project], ins.ReorderInput)
+    },
+    ProjectViewSet: {
+        "retrieve": Operation("One project", Project, etag=True),
+        "partial_update": Operation("Change a project's settings", Project, ins.UpdateProjectInput),
+        "destroy": Operation("Delete a project with all that is in it"),
+        "last_opened": Operation("Note that I have opened it"),
+        "files": Operation("Files that git tracks", list[str], conflicts=ON_DISK),
+        "credential": Operation(
+            "Choose the credential of its agents", Project, ins.CredentialInput
+        ),
+    },
+    MemberViewSet: {
+        "list": Operation("Its members and those invited", [ProjectMember], etag=True),
+        "create": Operation(
+            "Add a member, or invite somebody who has no account yet",
+            NewMember,
+            member_shapes.AddMemberInput,
+            status=201,
+            conflicts=("already_member",),
+        ),
+        "partial_update": Operation(
+            "Change a member's role",
+            ProjectMember,
+            member_shapes.UpdateMemberInput,
+            conflicts=("project_owner",),
+        ),
+        "destroy": Operation("Remove a member, or leave", conflicts=("project_owner",)),
+    },
+    InvitationViewSet: {"destroy": Operation("Take an invitation back")},
+}
+
+EVENTS = {
+    "project.updated": ProjectUpdatedEvent,
+    "project.deleted": ProjectDeletedEvent,
+    "member.added": MemberEvent,
+    "member.updated": MemberEvent,
+    "member.removed": MemberEvent,
+}

@@ -1,0 +1,126 @@
+"""URLconf, table of endpoints and OpenAPI document hold each other, and the document what is answered."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from drf_spectacular import validation
+from jsonschema import Draft202012Validator
+
+from apps.operations.openapi import collected, generator
+from tests.contract.document import answer_of, operations
+from tests.contract.endpoints import Endpoint, routed, routes
+from tests.contract.world import World
+
+pytestmark = [pytest.mark.django_db]
+
+DOCUMENT = generator.document()
+KNOWN = {"components": DOCUMENT["components"]}
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1")
+    rules = Path(validation.__file__).with_name("openapi_3_1_schema.json")
+    jsonschema_rs.validate(json.loads(rules.read_text()), DOCUMENT)
+
+
+def test_every_route_is_described_and_nothing_else_is() -> None:
+    assert operations().keys() == {route.key for route in routes()}
+
+
+def test_every_description_is_of_a_route() -> None:
+    there = {(route.view, route.action or route.method.lower()) for route in routes()}
+    assert collected.operations().keys() - there == set()
+
+
+def test_operations_have_ids_of_their_own_and_a_heading() -> None:
+    ids = Counter(each["operationId"] for each in operations().values())
+    assert [name for name, times in ids.items() if times > 1] == []
+    assert all(name.isidentifier() for name in ids)
+    headings = {each["name"] for each in DOCUMENT["tags"]}
+    assert {tag for each in operations().values() for tag in each["tags"]} == headings
+
+
+@pytest.mark.parametrize("endpoint", routed(), ids=lambda each: each.id)
+def test_the_table_and_the_document_say_the_same(endpoint: Endpoint) -> None:
+    operation = operations()[endpoint.key]
+    assert str(endpoint.status) in operation["responses"]
+    parameters = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
+    assert set(endpoint.query) <= parameters
+    assert operation["security"] == ([] if endpoint.who == "open" else [{"bearer": []}])
+    if endpoint.body:
+        body = _resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+        assert endpoint.body.keys() <= body["properties"].keys()
+        assert set(endpoint.required) == set(body.get("required", []))
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return DOCUMENT["components"]["schemas"][name] if name else schema
+
+
+def _contents() -> list[Any]:
+    found = []
+    for operation in operations().values():
+        answers = [answer_of(operation, status) for status in operation["responses"]]
+        for part in [operation.get("requestBody"), *answers]:
+            content = (part or {}).get("content", {}).get("application/json")
+            if content is not None:
+                found.append((operation["operationId"], content))
+    return found
+
+
+def test_every_example_fits_its_schema() -> None:
+    wrong = []
+    for name, content in _contents():
+        schema = content["schema"]
+        example = content.get("example", _resolved(schema).get("examples", [None])[0])
+        assert example is not None, name
+        errors = Draft202012Validator({**schema, **KNOWN}).iter_errors(example)
+        wrong += [(name, each.json_path, each.message) for each in errors]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "endpoint", [each for each in routed() if each.method == "GET"], ids=lambda each: each.id
+)
+def test_what_honours_an_etag_says_so(world: World, endpoint: Endpoint) -> None:
+    caller = "root" if "admin" in endpoint.who else "olga"
+    client = world.people["alice" if "owner" in endpoint.who else caller]
+    client.request("GET", endpoint.address(world.ids), status=None, If_None_Match="*")
+    unchanged = client.response.status_code == 304
+    assert unchanged == ("304" in operations()[endpoint.key]["responses"])
+
+
+def test_the_page_loads_nothing_but_our_own_script(api: Any) -> None:
+    client = api(None)
+    client.get("/api/docs")
+    page = client.response.content.decode()
+    assert "script-src 'self'" in client.response["Content-Security-Policy"]
+    assert re.findall(r"""(?:src|href)=["']([^"']+)""", page) == ["/api/docs/page.js"]
+    assert "<script>" not in page
+    client.get("/api/docs/page.js")
+    script = client.response.content.decode()
+    assert client.response["Content-Type"].startswith("text/javascript")
+    assert not re.search(r"innerHTML|eval\(|https?://", script)
+
+
+def test_the_server_starts_without_what_makes_the_document() -> None:
+    program = (
+        "import os, sys, tempfile; os.environ['KANBAN_DATA_DIR'] = tempfile.mkdtemp();"
+        "import kanban_agents.asgi; from django.urls import get_resolver; get_resolver().url_patterns;"
+        "print({'drf_spectacular', 'jsonschema', 'yaml', 'inflection'} & sys.modules.keys())"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
