@@ -1,13 +1,26 @@
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from apps.cards import serializers as ins
+from apps.cards.attachment_views import AttachmentView, CardAttachmentsViewSet
 from apps.cards.panels import MOST_CARDS
 from apps.cards.personal_views import PanelStateViewSet, ReadingViewSet
+from apps.cards.search import LONGEST_QUERY
+from apps.cards.search_views import SearchView
 from apps.cards.views import CardViewSet, ColumnCardsViewSet
 from apps.common.described import ON_DISK, Operation, Operations, Query
-from apps.common.shapes import BoardId, CardId, ColumnId, CredentialId, Moment, ProjectId, UserId
+from apps.common.shapes import (
+    AttachmentId,
+    BoardId,
+    CardId,
+    ColumnId,
+    CredentialId,
+    Moment,
+    More,
+    ProjectId,
+    UserId,
+)
 from apps.projects.serializers import CredentialInput
 
 TAG = "Cards"
@@ -89,6 +102,26 @@ class BulkAnswer(TypedDict):
     card: CardListed | None
 
 
+class Attachment(TypedDict):
+    """`available` tells whether the file can be had; one that was on another host may be gone."""
+
+    id: AttachmentId
+    filename: str
+    contentType: Annotated[str, More(examples=["text/plain"])]
+    size: int
+    url: Annotated[str, More(examples=["/api/attachments/att_001"])]
+    available: bool
+    createdBy: UserId | None
+    createdAt: Moment
+
+
+class CardFound(CardListed):
+    projectName: str
+    columnName: str
+    matchedIn: list[Literal["title", "labels", "prompt"]]
+    snippet: str
+
+
 class CardMovedEvent(CardFacts):
     fromColumnId: ColumnId
 
@@ -120,6 +153,11 @@ PANEL_STATES_INPUT = {
     "additionalProperties": {"type": ["object", "null"]},
     "maxProperties": MOST_CARDS,
     "examples": [{"card_001": {"open": True}, "card_002": None}],
+}
+UPLOAD = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "format": "binary"}},
+    "required": ["file"],
 }
 CREATED = {200: "The card that was made with this `externalId` before."}
 LANDING = ("no_column", "no_active_column")
@@ -177,6 +215,39 @@ OPERATIONS: Operations = {
         "set_pipeline": Operation("Replace a card's steps", Pipeline, ins.PipelineInput),
     },
     ColumnCardsViewSet: {"clean_all": Operation("Delete all cards of a column", conflicts=ON_DISK)},
+    CardAttachmentsViewSet: {
+        "list": Operation("Its files", [Attachment], etag=True),
+        "create": Operation(
+            "Put a file on a card",
+            Attachment,
+            UPLOAD,
+            body_type="multipart/form-data",
+            status=201,
+        ),
+    },
+    AttachmentView: {
+        "get": Operation(
+            "Download a file",
+            {"type": "string", "format": "binary"},
+            media_type="*/*",
+            etag=True,
+        ),
+        "delete": Operation("Delete a file"),
+    },
+    SearchView: {
+        "get": Operation(
+            "Find cards by their words",
+            [CardFound],
+            query={
+                "q": Query(
+                    {"type": "string", "maxLength": LONGEST_QUERY}, "Words; all must be there."
+                ),
+                "projectId": Query.id("project", "Only in this project."),
+            },
+            errors={404: "There is no such project."},
+            etag=True,
+        )
+    },
     ReadingViewSet: {"mark_all_read": Operation("Note that I have read all its cards")},
     PanelStateViewSet: {
         "list": Operation("How I have laid out the panels of its cards", PANEL_STATES, etag=True),

@@ -40,7 +40,7 @@ class Operation:
     # A serializer or a shape; None is an answer without a body.
     answer: Any = None
     body: Any = None
-    # None for 200, or 204 without a body.
+    # None for 200, or 204 without a body; a redirect has none either.
     status: int | None = None
     # Other successes with the same body, and what they mean.
     also: Mapping[int, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from apps.common.described import ON_DISK, Operation, Operations, Query
 from apps.common.shapes import CredentialId, Moment, More, OrganizationId, ProjectId, UserId
 from apps.projects import member_shapes
 from apps.projects import serializers as ins
+from apps.projects.filesystem_views import BrowseView, ReadView
 from apps.projects.member_views import InvitationViewSet, MemberViewSet
 from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
 
@@ -61,6 +62,27 @@ class NewMember(ProjectMember):
     """Of an invitation, with the code that its guest registers with; it is shown this once."""
 
     inviteCode: NotRequired[str]
+
+
+class DirectoryEntry(TypedDict):
+    name: str
+    path: str
+    type: Literal["directory", "file"]
+    isGitRepo: bool
+
+
+class Directory(TypedDict):
+    path: str
+    parent: str | None
+    entries: list[DirectoryEntry]
+    truncated: bool
+
+
+class TextFile(TypedDict):
+    path: str
+    content: str
+    size: int
+    truncated: bool
 
 
 class ProjectUpdatedEvent(ProjectFacts):
@@ -125,6 +147,28 @@ OPERATIONS: Operations = {
             conflicts=("project_owner",),
         ),
         "destroy": Operation("Remove a member, or leave", conflicts=("project_owner",)),
+    },
+    BrowseView: {
+        "get": Operation(
+            "What is in a directory of the server",
+            Directory,
+            query={
+                "path": Query(str, "Its absolute path; the first that I may see without one."),
+                "hidden": Query(bool, "Show hidden ones too."),
+            },
+            errors={404: "`path_missing`: there is no such directory."},
+        )
+    },
+    ReadView: {
+        "get": Operation(
+            "Read a text of the server",
+            TextFile,
+            query={"path": Query(str, "Its absolute path.", required=True)},
+            errors={
+                404: "`path_missing`: there is no such file.",
+                415: "`not_text`: it is no text in UTF-8.",
+            },
+        )
     },
     InvitationViewSet: {"destroy": Operation("Take an invitation back")},
 }

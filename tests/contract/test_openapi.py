@@ -57,9 +57,19 @@ def test_the_table_and_the_document_say_the_same(endpoint: Endpoint) -> None:
     assert set(endpoint.query) <= parameters
     assert operation["security"] == ([] if endpoint.who == "open" else [{"bearer": []}])
     if endpoint.body:
-        body = _resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+        [content] = operation["requestBody"]["content"].values()
+        body = _resolved(content["schema"])
         assert endpoint.body.keys() <= body["properties"].keys()
         assert set(endpoint.required) == set(body.get("required", []))
+
+
+def test_every_conflict_that_is_described_can_happen() -> None:
+    root = Path(__file__).resolve().parents[2] / "apps"
+    program = "".join(p.read_text() for p in root.rglob("*.py") if p.name != "schema.py")
+    described = {
+        code for told in collected.operations().values() for code in told.operation.conflicts
+    }
+    assert {code for code in described if f'"{code}"' not in program} == set()
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class Described(AutoSchema):
     def _responses(self, operation: Operation) -> Schema:
         answers: Schema = {}
         if operation.answer is None:
-            answers["204"] = {"description": "Done."}
+            answers[str(operation.success)] = {"description": "Done."}
         else:
             answers[str(operation.success)] = self._answer(operation, "Done.")
             for status, text in operation.also.items():
