@@ -25,6 +25,7 @@ from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.misspelt import query
+from apps.common.paging import limit_of
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
 
@@ -148,8 +149,7 @@ class MessagesQuery:
         self.before = _time(given.get("before"), "before")
         self.after = _whole(given.get("after"), "after", least=-1)
         self.before_index = _whole(given.get("beforeIndex"), "beforeIndex")
-        limit = _whole(given.get("limit"), "limit", least=-1)
-        self.limit = min(max(limit if limit is not None else DEFAULT_MESSAGES, 1), MOST_MESSAGES)
+        self.limit = limit_of(given, default=DEFAULT_MESSAGES, most=MOST_MESSAGES)
 
     @property
     def by_index(self) -> bool:

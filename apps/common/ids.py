@@ -24,6 +24,7 @@ PREFIXES: dict[str, str] = {
     "script": "script",
     "run": "run",
     "token": "tok",
+    "event": "evt",
     "request": "req",
 }
 # Larger numbers overflow a database integer; they can't be anybody's id.

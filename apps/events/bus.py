@@ -156,6 +156,14 @@ class Position:
         return f"{self.epoch}:{self.seq}"
 
 
+def since(text: str) -> Position | int:
+    """How far a client is, as it was told: `epoch:seq`, or a bare seq. ValueError on anything else."""
+    epoch, _, seq = text.rpartition(":")
+    if not (seq.isascii() and seq.isdigit() and len(seq) <= 18):
+        raise ValueError('since must be a seq, or "epoch:seq" as the server gave it')
+    return Position(epoch, int(seq)) if epoch else int(seq)
+
+
 def position(project_id: int) -> Position | None:
     row = EventStream.objects.filter(pk=project_id).values_list("epoch", "version").first()
     return None if row is None else Position(*row)

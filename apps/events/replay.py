@@ -23,6 +23,14 @@ def frames_since(
     return [(row[0], frame(row[1], row[0], row[2])) for row in rows]
 
 
+def stored(project_id: int, *, after: int | None, limit: int) -> list[StoredEvent]:
+    """In order: the first `limit` after that seq, or without one the last."""
+    rows = StoredEvent.objects.filter(stream_id=project_id)
+    if after is not None:
+        return list(rows.filter(seq__gt=after).order_by("seq")[:limit])
+    return list(rows.order_by("-seq")[:limit])[::-1]
+
+
 def positions(project_ids: Iterable[int]) -> dict[int, Position]:
     """Where each stream stands; one query, however many projects."""
     rows = EventStream.objects.filter(pk__in=list(project_ids)).values_list(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
+from apps.projects.event_views import EventsViewSet
 from apps.projects.filesystem_views import BrowseView, ReadView
 from apps.projects.member_views import InvitationViewSet, MemberViewSet
 from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
@@ -34,6 +35,7 @@ urlpatterns = [
     path(f"{PROJECT}/last-opened", ProjectViewSet.as_view({"patch": "last_opened"})),
     path(f"{PROJECT}/files", ProjectViewSet.as_view({"get": "files"})),
     path(f"{PROJECT}/credential", ProjectViewSet.as_view({"put": "credential"})),
+    path(f"{PROJECT}/events", EventsViewSet.as_view({"get": "list"})),
     path(f"{PROJECT}/members", MemberViewSet.as_view({"get": "list", "post": "create"})),
     path(
         f"{PROJECT}/members/<user:user_id>",

@@ -9,7 +9,7 @@ import orjson
 
 from apps.common.envelope import dumps
 from apps.common.ids import BadId, parse_id, public_id
-from apps.events.bus import Position
+from apps.events.bus import Position, since
 
 LIMIT_BYTES = 65_536
 # Larger numbers overflow a database integer.
@@ -127,10 +127,10 @@ def _number(name: str, value: Any, *, lowest: int = 0) -> int | None:
 
 def _since(value: Any) -> Position | int | None:
     if isinstance(value, str):
-        epoch, _, seq = value.rpartition(":")
-        if seq.isascii() and seq.isdigit() and len(seq) <= 18:
-            return Position(epoch, int(seq)) if epoch else int(seq)
-        raise Refused("invalid", 'since must be a seq, or "epoch:seq" as "subscribed" gave it.')
+        try:
+            return since(value)
+        except ValueError as error:
+            raise Refused("invalid", f"{error}.") from None
     return _number("since", value)
 
 
