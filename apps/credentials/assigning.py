@@ -14,7 +14,10 @@ def require_assignable(credential_id: int | None, user: User) -> None:
 
 
 def hold_credential(credential_id: int) -> None:
-    """Nobody deletes it until the transaction ends."""
+    """Nobody deletes it until the transaction ends; NotFound where somebody has.
+
+    Whoever assigns or deletes one does this first: it comes before event streams in the lock order.
+    """
     held = Credential.objects.select_for_update(no_key=True).filter(pk=credential_id)
     if held.first() is None:
         raise NotFound("Somebody has just deleted this credential.")

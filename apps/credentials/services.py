@@ -5,6 +5,7 @@ from typing import Any
 
 from apps.accounts.models import User
 from apps.common.errors import Invalid, NotFound
+from apps.credentials.assigning import hold_credential
 from apps.credentials.models import LOGINS, Credential, Provider
 from apps.credentials.sealing import hint, seal
 from apps.events.bus import atomically
@@ -14,7 +15,10 @@ _before_delete: list[BeforeDelete] = []
 
 
 def before_delete(listener: BeforeDelete) -> BeforeDelete:
-    """Call this inside the transaction that deletes a credential, while it is still assigned."""
+    """Call this inside the transaction that deletes a credential, while it is still assigned.
+
+    Nobody assigns it meanwhile. Where a session could start with it, the listener locks the project.
+    """
     _before_delete.append(listener)
     return listener
 
@@ -72,6 +76,7 @@ def update_credential(credential: Credential, changes: Mapping[str, Any]) -> Cre
 
 @atomically
 def delete_credential(credential: Credential) -> None:
+    hold_credential(credential.pk)
     for listener in _before_delete:
         listener(credential)
     credential.delete()

@@ -1,4 +1,4 @@
-"""Every change takes the organization's row first: it is the lock of its memberships.
+"""Every change takes the organization's row before its members': it is the lock of its memberships.
 
 A person who leaves stops seeing its projects at once; open sockets are asked about once a second.
 """
@@ -55,9 +55,9 @@ def delete_organization(organization_id: int) -> None:
 @atomically
 def set_default_credential(organization_id: int, credential_id: int | None) -> None:
     """Whether the caller may lend this credential was asked before."""
-    organization = _hold(organization_id)
     if credential_id is not None:
         hold_credential(credential_id)
+    organization = _hold(organization_id)
     organization.default_credential_id = credential_id
     organization.save(update_fields=["default_credential", "updated_at"])
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
+
 from apps.accounts.models import User
 from apps.common.errors import NotFound
+from apps.credentials.assigning import hold_credential
 from apps.credentials.models import Credential
 from apps.events import bus
 from apps.organizations.models import Organization
@@ -74,10 +77,25 @@ def delete_project(project: Project, *, by: int | None) -> None:
     bus.publish(ProjectDeleted(project_id=project_id), by=by)
 
 
+@bus.atomically
+def set_credential(project: Project, credential_id: int | None, *, by: int | None) -> Project:
+    """Which key its cards use that have none; whether the caller may assign it was asked before."""
+    if credential_id is not None:
+        hold_credential(credential_id)
+    return update_project(project, by=by, credential_id=credential_id)
+
+
+@bus.atomically
 def release_credential(credential: Credential) -> None:
-    """Before a credential goes: no project uses it any more, and browsers hear of it."""
-    for project in Project.objects.filter(credential=credential).order_by("pk"):
-        update_project(project, by=None, credential_id=None)
+    """Before a credential goes: no project uses it any more, and browsers hear of it.
+
+    Nor does a session begin with it until then, in projects that have it from their organization.
+    """
+    own, lent = Q(credential=credential), Q(organization__default_credential=credential)
+    for project in Project.objects.filter(own | lent).order_by("pk"):
+        bus.lock(project.pk)
+        if project.credential_id == credential.pk:
+            update_project(project, by=None, credential_id=None)
 
 
 def fresh(project: Project) -> Project:

@@ -125,5 +125,5 @@ class ProjectViewSet(ProjectScopedViewSet):
     def credential(self, request: Request, **kwargs: Any) -> Response:
         credential_id = checked(CredentialInput, request.data)["credential_id"]
         require_assignable(credential_id, self.user)
-        services.update_project(self.project, credential_id=credential_id, by=self.user.pk)
+        services.set_credential(self.project, credential_id, by=self.user.pk)
         return Response(_shape(self.user, self.project.pk))

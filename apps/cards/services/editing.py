@@ -15,6 +15,7 @@ from apps.cards.services.moving import move_card
 from apps.cards.services.standing import fresh, next_seq
 from apps.common.errors import Invalid
 from apps.common.ids import public_id
+from apps.credentials.assigning import hold_credential
 from apps.credentials.models import Credential
 from apps.events import bus
 
@@ -39,6 +40,8 @@ def update_card(
 @bus.atomically
 def set_credential(card: Card, credential_id: int | None, *, by: int | None) -> Card:
     """Which key the card's next session uses; whether the caller may assign it was asked before."""
+    if credential_id is not None:
+        hold_credential(credential_id)
     bus.lock(card.project_id)
     return _save(fresh(card), {"credential_id": credential_id}, by=by)
 
