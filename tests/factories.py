@@ -126,4 +126,4 @@ def make_attachment(
 
 
 def make_script(project: Project, command: str = "true", *, name: str = "Test") -> Script:
-    return scripts.create_script(project.pk, name=name, command=command, by=project.owner_id)
+    return scripts.create_script(project.pk, name=name, command=command, by=project.owner_id or 0)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.host import changes, git
+from apps.host import branches, changes, git
 from apps.host.disk import delete_tree, flock
 from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
 from apps.host.git_command import GitDirs, environment, filters_off, locate, run
@@ -46,7 +45,6 @@ CHECKOUT_TIMEOUT_S = 600.0
 # Whoever finds it taken for longer is to try again; a frozen holder must not hold up others for minutes.
 LOCK_TIMEOUT_S = 10.0
 _TRIES = 3
-_PLAIN_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:/[A-Za-z0-9_][A-Za-z0-9_-]*)*")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def create(
             " commit, then start again.",
             code="no_commits",
         )
-    _require_branch_name(repo, branch)
+    branches.require_name(repo, branch)
     if path.exists() or path.is_symlink():
         raise GitFailed(
             f"The directory {path.name} exists already in the worktrees directory and is not this"
@@ -173,15 +171,15 @@ def _create_locked(
             and not owns_branch
             and base in (None, info.head_branch)
             and is_free(dirs, branch)
-            else _branches_like(repo, branch, base)
+            else branches.like(repo, branch, base)
         )
         again = owns_branch and branch in taken
         lost = None
         start: str | None = None
         name = branch
         if not again:
-            start = _start(repo, info, base, taken)
-            name = branch if branch not in taken else _free_name(branch, taken)
+            start = branches.start_of(repo, info, base, taken)
+            name = branch if branch not in taken else branches.free_name(branch, taken)
             if owns_branch:
                 lost = f"The branch {branch} is gone; the work starts again from {base or 'HEAD'}."
         target = [str(path), name] if again else ["-b", name, str(path), str(start)]
@@ -197,7 +195,7 @@ def _create_locked(
             forget(common_dir, path)
             if not again and "already exists" not in last.detail:
                 clear_branch_lock(common_dir, name)
-                _drop_new_branch(repo, name, start)
+                branches.drop_new(repo, name, start)
             if last.code != "git_failed":
                 break
             time.sleep(0.05 * (attempt + 1))
@@ -206,61 +204,6 @@ def _create_locked(
         return Worktree(path, name, start, head, lost)
     assert last is not None
     raise last
-
-
-def _start(
-    repo: Path, info: git.RepositoryInfo, base: str | None, branches: Mapping[str, str]
-) -> str:
-    if base in (None, info.head_branch):
-        found = info.head_commit
-    else:
-        found = branches.get(str(base)) or git.resolve(repo, str(base))
-    if found is None:
-        raise GitFailed(
-            f"The base branch {base} does not exist in the repository. Choose another one in the"
-            " project's settings.",
-            code="base_missing",
-        )
-    return found
-
-
-def _require_branch_name(repo: Path, branch: str) -> None:
-    if _PLAIN_BRANCH.fullmatch(branch) and not branch.endswith(".lock"):
-        return
-    try:
-        run(["check-ref-format", "--branch", branch], cwd=repo, accept=(0,))
-    except (GitFailed, ValueError) as problem:
-        raise GitFailed(
-            f"“{branch}” can't be the name of a branch. Change the project's template for branches.",
-            code="branch_invalid",
-        ) from problem
-
-
-def _branches_like(repo: Path, branch: str, base: str | None) -> dict[str, str]:
-    """Commits of the branches that may be in the way (with a suffix, too), and of the base if it is a
-    branch: one process for both."""
-    parent = branch.rpartition("/")[0]
-    patterns = [f"refs/heads/{parent}/" if parent else "refs/heads/"]
-    if base and not base.startswith("-"):
-        patterns.append(f"refs/heads/{base}")
-    shape = "--format=%(refname) %(objectname)"
-    listed = os.fsdecode(run(["for-each-ref", shape, *patterns], cwd=repo))
-    pairs = (line.rpartition(" ") for line in listed.split("\n") if line)
-    return {name.removeprefix("refs/heads/"): commit for name, _, commit in pairs}
-
-
-def _free_name(branch: str, taken: Container[str]) -> str:
-    number = 2
-    while f"{branch}-{number}" in taken:
-        number += 1
-    return f"{branch}-{number}"
-
-
-def _drop_new_branch(repo: Path, name: str, start: str | None) -> None:
-    """Take back a branch that a failed attempt made; only while it still is where it was made."""
-    if start is not None:
-        with contextlib.suppress(GitFailed):
-            run(["update-ref", "-d", f"refs/heads/{name}", start], cwd=repo)
 
 
 def _explained(problem: GitFailed, branch: str) -> GitFailed:
