@@ -49,6 +49,8 @@ def reconsider(card: Card) -> None:
 def project_changed(project: Project, names: frozenset[str]) -> None:
     if "agent" in names:
         gate.require_known(project.agent)
+    if "worktree" in names:
+        sessions.require_nobody_at_work(project)
     if names & {"agent", "credential_id", "model", "permission_mode"}:
         reconsidering.cards_of(project)
 

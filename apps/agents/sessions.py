@@ -21,9 +21,11 @@ from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.cards.models import Card
+from apps.common.errors import Conflict
 from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus, telling
+from apps.projects.models import Project
 from apps.runs.models import LIVE, State
 
 logger = logging.getLogger(__name__)
@@ -215,6 +217,15 @@ def disown(card_ids: list[int]) -> None:
             session, card = public_id("session", pk), public_id("card", card_id)
             logger.info("%s of %s was %s and ends: its card is deleted", session, card, state)
     ring()
+
+
+def require_nobody_at_work(project: Project) -> None:
+    """Conflict while a worker owns a session of the project: it was claimed for one place or the other."""
+    if AgentSession.objects.filter(project_id=project.pk, worker_id__isnull=False).exists():
+        raise Conflict(
+            "Agents of this project are at work. Where they work can be changed once they have ended.",
+            code="agents_at_work",
+        )
 
 
 @bus.atomically
