@@ -46,15 +46,15 @@ def locked(claim: Claim) -> ScriptRun:
 
 
 @bus.atomically
-def begin(claim: Claim) -> ScriptRun | None:
-    """From here on it counts as run, and is never run again. None if it was cancelled before that."""
+def begin(claim: Claim) -> bool:
+    """From here on it counts as run, and is never run again. False if it was cancelled before that."""
     run = locked(claim)
     if run.cancel_requested:
         runs.end(run, State.CANCELLED)
-        return None
+        return False
     run.state = State.RUNNING
     run.save()
-    return run
+    return True
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,12 @@ class Setting:
     secrets: list[str] = field(repr=False)
 
 
-def setting(run: ScriptRun, claim: Claim) -> Setting | None:
+def setting(claim: Claim) -> Setting | None:
     """None when the project has just been deleted. Makes the directory that is the script's HOME."""
+    rows = ScriptRun.objects.select_related("started_by")
+    run = rows.filter(pk=claim.run_id, fence=claim.fence).first()
+    if run is None:
+        raise NotOurs(claim.wire_id)
     project = Project.objects.select_related("organization").filter(pk=run.project_id).first()
     if project is None:
         return None

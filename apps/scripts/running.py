@@ -28,14 +28,17 @@ PRUNE_EVERY_S = 1.0
 async def run_script(handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     try:
-        run = await around.database(lambda: attempts.begin(claim))
-        if run is None:
+        setting = await around.disk(lambda: attempts.setting(claim))
+        # Right before the start: a worker that was frozen until here may have been replaced.
+        if setting is None or handle.stop.is_set() or not await _begun(around, claim):
             return
-        setting = await around.disk(lambda: attempts.setting(run, claim))
-        if setting is not None:
-            await _run(handle, around, setting)
+        await _run(handle, around, setting)
     except NotOurs:
         handle.lost.set()
+
+
+async def _begun(around: Surroundings, claim: Claim) -> bool:
+    return await around.database(lambda: attempts.begin(claim))
 
 
 async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.events.models import StoredEvent
 from apps.projects.models import Project
-from apps.runs.kinds import Claim
+from apps.runs.kinds import Claim, Handle
 from apps.runs.models import Worker
+from apps.runs.sink import Sink
 from apps.scripts import attempts
 from apps.scripts.claims import ScriptKind
 from apps.scripts.models import Script, ScriptRun
+from apps.scripts.running import run_script
 from tests import factories
 from tests.client import Api
 from tests.together import at_once
@@ -22,6 +28,7 @@ from tests.together import at_once
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 KIND = ScriptKind()
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -109,7 +116,7 @@ def test_a_claim_that_came_to_nothing_is_queued_again(person: Person) -> None:
     KIND.release(second)
     assert (person.sees["status"], person.sees["startedAt"]) == ("running", None)
     again = claimed("w3")
-    assert attempts.begin(again) is not None
+    assert attempts.begin(again)
 
 
 def attempts_refuse(stale: Claim) -> bool:
@@ -149,7 +156,7 @@ def test_a_run_that_was_to_be_cancelled_is_cancelled_whoever_ends_it(person: Per
     person.run()
     first = claimed()
     person.cancel()
-    assert attempts.begin(first) is None
+    assert not attempts.begin(first)
     assert person.sees["status"] == "cancelled"
     KIND.release(first)
     person.run()
@@ -212,3 +219,58 @@ def test_a_run_that_waits_goes_with_its_script(person: Person) -> None:
     person.api.delete(person.url)
     assert claim() is None
     assert not ScriptRun.objects.exists()
+
+
+class Around:
+    """What the loop offers to a run; `meanwhile` happens while it gets its directory ready."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.sink = Sink()
+        self.meanwhile = meanwhile
+
+    async def database(self, function: Callable[[], T]) -> T:
+        def call() -> T:
+            try:
+                return function()
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(call)
+
+    async def disk(self, function: Callable[[], T]) -> T:
+        found = await self.database(function)
+        await self.database(self.meanwhile)
+        return found
+
+    async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
+        return []
+
+
+@pytest.fixture
+def mark(project: Project) -> Path:
+    """What the script makes."""
+    ran = Path(project.path) / "ran"
+    Script.objects.update(command="touch ran")
+    return ran
+
+
+def test_a_worker_that_was_replaced_while_it_prepared_a_run_does_not_start_it(
+    person: Person, mark: Path
+) -> None:
+    person.run()
+    handle = Handle(claimed())
+    asyncio.run(run_script(handle, Around(lambda: taken_over(handle.claim))))
+    assert handle.lost.is_set()
+    assert not mark.exists()
+
+
+def test_a_server_that_stops_leaves_a_run_that_has_not_begun_to_the_next_one(
+    person: Person, mark: Path
+) -> None:
+    person.run()
+    handle = Handle(claimed())
+    asyncio.run(run_script(handle, Around(handle.stop.set)))
+    KIND.release(handle.claim)
+    assert not mark.exists()
+    assert person.sees["status"] == "running"
+    assert attempts.begin(claimed("w2"))
