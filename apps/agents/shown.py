@@ -6,17 +6,14 @@ from collections.abc import Iterable
 
 from apps.agents.models import AgentSession
 from apps.agents.serializers import SessionShape, session_shape
-from apps.runs import leases
-from apps.runs.models import LIVE, State
+from apps.runs import leases, waiting
+from apps.runs.models import LIVE
 
 
 def session_shapes(rows: Iterable[AgentSession]) -> list[SessionShape]:
     """As they are told, and that there is no worker, or that theirs is silent."""
     rows = list(rows)
-    waiting = [row for row in rows if row.state in (State.QUEUED, State.INTERRUPTED)]
-    if waiting and leases.none_seen():
-        for row in waiting:
-            row.queue_reason = "no_worker"
+    waiting.explain(rows)
     owners = {row.worker_id for row in rows if row.worker_id is not None and row.state in LIVE}
     silent = leases.silent(owners)
     return [session_shape(row, silent=row.worker_id in silent) for row in rows]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from apps.agents.models import MOST_RESUMES, AgentSession
+from apps.runs import waiting
 from apps.runs.models import LIVE, State
 
 _QUEUED = {
+    **waiting.SENTENCES,
     "max_agents": "Waits for a place: as many agents work on this host as are allowed.",
     "project_limit": "Waits for a place: as many agents work in this project as it allows.",
     "wip_limit": "Waits for a place in its column, whose limit of work in progress is reached.",
@@ -17,9 +19,6 @@ _QUEUED = {
     " seconds.",
     "previous_agent": "Starts as soon as the processes of the card's previous agent are gone.",
     "path_in_use": "Starts when the agent that works in the same directory has ended.",
-    "disk_low": "Nothing is started while the data directory has less than 1 GB free; make room, and it"
-    " starts by itself.",
-    "no_worker": "No worker is running; it starts when one does (see manage.py doctor).",
     "resuming_one_by_one": "The worker died twice in a short time, so interrupted work is taken up one by"
     " one; this is in line.",
 }

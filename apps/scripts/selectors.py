@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from apps.common.errors import NotFound
-from apps.runs import leases
-from apps.runs.models import State
+from apps.runs import waiting
 from apps.scripts.models import Script, ScriptOutput, ScriptRun
 
 SHOWN_BYTES = 65_536
@@ -42,16 +41,9 @@ def standings(scripts: Iterable[Script]) -> list[Standing]:
         output = ScriptOutput.objects.filter(run_id__in=[run.pk for run in last.values()])
         for run_id, content in output.order_by("run_id", "index").values_list("run_id", "content"):
             pieces[run_id].append(content)
-        _explain_waiting(last.values())
+        waiting.explain(last.values())
     found = ((pk, last.get(pk)) for pk in ids)
     return [Standing(pk, run, _end(pieces[run.pk] if run else [])) for pk, run in found]
-
-
-def _explain_waiting(runs: Iterable[ScriptRun]) -> None:
-    waiting = [run for run in runs if run.state == State.QUEUED]
-    if waiting and leases.none_seen():
-        for run in waiting:
-            run.queue_reason = "no_worker"
 
 
 def _end(pieces: list[str]) -> str:

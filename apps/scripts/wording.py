@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apps.runs import waiting
 from apps.runs.models import LIVE, State
 from apps.scripts.models import ScriptRun
 
@@ -17,9 +18,7 @@ HOST_GONE = (
     " worker, then run it again."
 )
 _QUEUED = {
-    "no_worker": "No worker is running; it starts when one does (see manage.py doctor).",
-    "disk_low": "Nothing is started while the data directory has less than 1 GB free; make room, and it"
-    " starts by itself.",
+    **waiting.SENTENCES,
     "previous_run": "Starts as soon as the processes of the run before are gone.",
 }
 
