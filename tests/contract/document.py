@@ -86,18 +86,19 @@ def undeclared(method: str, path: str, response: Any) -> list[str]:
 
 
 @cache
-def _frames(direction: str) -> Draft202012Validator:
-    document = closed(copy.deepcopy(sockets.document()))
-    return Draft202012Validator({"$defs": document["$defs"], "$ref": f"#/$defs/{direction}"})
+def _definitions() -> Schema:
+    return {"$defs": closed(copy.deepcopy(sockets.document()["$defs"]))}
+
+
+@cache
+def _frame_validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator({**_definitions(), "$ref": f"#/$defs/{name}"})
 
 
 def wrong_frame(frame: Any, direction: str = "sent") -> list[str]:
-    """What a message of the socket has that its schema doesn't."""
-    kind = frame["type"]
-    if f"{direction}.{kind}" not in sockets.document()["$defs"]:
-        return [f"{kind} is not described"]
-    document = _frames(direction).schema
-    validator = Draft202012Validator(
-        {"$defs": document["$defs"], "$ref": f"#/$defs/{direction}.{kind}"}
-    )
-    return [f"{each.json_path}: {each.message[:300]}" for each in validator.iter_errors(frame)]
+    """What a message of the socket has that its schema doesn't say, or lacks that it says."""
+    name = f"{direction}.{frame['type']}"
+    if name not in _definitions()["$defs"]:
+        return [f"{name} is not described"]
+    errors = _frame_validator(name).iter_errors(frame)
+    return [f"{each.json_path}: {each.message[:300]}" for each in errors]

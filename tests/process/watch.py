@@ -12,7 +12,10 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.contract.document import wrong_frame
+
 Frame = dict[str, Any]
+MOST_CHECKED = 20
 
 
 class Watch:
@@ -117,3 +120,13 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if error is None:
+            self._check()
+
+    def _check(self) -> None:
+        """What came is as the schema of the socket says; of each type only so many, for the sake of time."""
+        of_type: dict[str, list[Frame]] = {}
+        for frame in self.frames:
+            of_type.setdefault(frame["type"], []).append(frame)
+        checked = [frame for frames in of_type.values() for frame in frames[:MOST_CHECKED]]
+        assert [(frame, wrong) for frame in checked if (wrong := wrong_frame(frame))] == []
