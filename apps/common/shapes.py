@@ -49,6 +49,7 @@ TemplateId = Annotated[str, _id("template")]
 ScriptId = Annotated[str, _id("script")]
 RunId = Annotated[str, _id("run")]
 TokenId = Annotated[str, _id("token")]
+EventId = Annotated[str, _id("event")]
 RequestId = Annotated[str, _id("request")]
 Moment = Annotated[str, More(format="date-time", examples=["2026-01-31T12:00:00.000000Z"])]
 

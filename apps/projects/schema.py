@@ -1,11 +1,20 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from apps.common.described import ON_DISK, Operation, Operations, Query
-from apps.common.shapes import CredentialId, Moment, More, OrganizationId, ProjectId, UserId
+from apps.common.shapes import (
+    CredentialId,
+    EventId,
+    Moment,
+    More,
+    OrganizationId,
+    ProjectId,
+    UserId,
+)
 from apps.projects import member_shapes
 from apps.projects import serializers as ins
+from apps.projects.event_views import DEFAULT_EVENTS, MOST_EVENTS, EventsViewSet
 from apps.projects.filesystem_views import BrowseView, ReadView
 from apps.projects.member_views import InvitationViewSet, MemberViewSet
 from apps.projects.views import ProjectsOrderView, ProjectsView, ProjectViewSet
@@ -85,6 +94,25 @@ class TextFile(TypedDict):
     truncated: bool
 
 
+class Actor(TypedDict):
+    """`displayName` is null for somebody who was removed."""
+
+    id: UserId
+    displayName: str | None
+
+
+class StoredEvent(TypedDict):
+    """`data` is as `/api/events/schema` says for the type; no `actor` is the server itself."""
+
+    id: EventId
+    seq: int
+    epoch: str
+    type: Annotated[str, More(examples=["card.created"])]
+    actor: Actor | None
+    createdAt: Moment
+    data: dict[str, Any]
+
+
 class ProjectUpdatedEvent(ProjectFacts):
     projectId: ProjectId
 
@@ -147,6 +175,20 @@ OPERATIONS: Operations = {
             conflicts=("project_owner",),
         ),
         "destroy": Operation("Remove a member, or leave", conflicts=("project_owner",)),
+    },
+    EventsViewSet: {
+        "list": Operation(
+            "What happened in the project, who did it and when",
+            [StoredEvent],
+            query={
+                "since": Query(str, "What came after this `seq`, or `epoch:seq`; else the latest."),
+                "limit": Query(
+                    int, f"At most so many: {DEFAULT_EVENTS} unless told, {MOST_EVENTS} at most."
+                ),
+            },
+            conflicts=("resync",),
+            etag=True,
+        )
     },
     BrowseView: {
         "get": Operation(

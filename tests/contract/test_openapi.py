@@ -32,8 +32,11 @@ def test_the_document_is_openapi_3_1() -> None:
     jsonschema_rs.validate(json.loads(rules.read_text()), DOCUMENT)
 
 
-def test_every_route_is_described_and_nothing_else_is() -> None:
-    assert operations().keys() == {route.key for route in routes()}
+def test_every_route_is_described() -> None:
+    """In OPERATIONS of `schema.py` in the app of the view."""
+    described = operations().keys()
+    lacking = [route for route in routes() if route.key not in described]
+    assert [(each.view.__name__, each.action or each.method.lower()) for each in lacking] == []
 
 
 def test_every_description_is_of_a_route() -> None:
@@ -51,7 +54,8 @@ def test_operations_have_ids_of_their_own_and_a_heading() -> None:
 
 @pytest.mark.parametrize("endpoint", routed(), ids=lambda each: each.id)
 def test_the_table_and_the_document_say_the_same(endpoint: Endpoint) -> None:
-    operation = operations()[endpoint.key]
+    operation = operations().get(endpoint.key)
+    assert operation is not None, "describe it in OPERATIONS of schema.py in its app"
     assert str(endpoint.status) in operation["responses"]
     parameters = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
     assert set(endpoint.query) <= parameters
