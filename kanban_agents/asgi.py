@@ -15,6 +15,8 @@ _SLOW = re.compile(
     r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?"
     r"|clean-all|bulk|oauth/callback)(?:/|$)"
 )
+# What the repository says of the project's settings is read from git.
+_SETTINGS = re.compile(r"^/api/projects/[^/]+/settings(?:/|$)")
 # Asks git whether something would be lost, or the host that has the worktree.
 _DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")
 # So large that not many at once may lie on the disk until they are complete.
@@ -24,7 +26,9 @@ _UPLOAD = re.compile(r"^/api/projects/(?:[^/]+/cards/[^/]+/attachments|import)$"
 def is_slow(method: str, path: str) -> bool:
     if method == "DELETE":
         return bool(_SLOW.match(path) or _DELETES_CARD.match(path))
-    return bool(_SLOW.match(path) or (method == "POST" and _UPLOAD.match(path)))
+    if _SLOW.match(path) or _SETTINGS.match(path):
+        return True
+    return bool(method == "POST" and _UPLOAD.match(path))
 
 
 def _assemble() -> Any:

@@ -26,6 +26,7 @@ from apps.host.changes import Diff
 from apps.host.disk import flock
 from apps.host.errors import HostError
 from apps.projects.models import Project
+from apps.projects.services import refresh_settings
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def prepare(
             f"The project's directory {repository} is not there any more.",
             code="project_path_missing",
         )
+    # For the next start: this one was let through with what counted then.
+    refresh_settings(project)
     if in_place(project):
         return Place(repository)
     try:

@@ -97,14 +97,14 @@ _CODES = {
 }
 
 
-def _sentence(detail: Any) -> str:
+def sentence(detail: Any) -> str:
     """The first readable sentence of DRF's nested error detail."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            text = _sentence(inner)
+            text = sentence(inner)
             return text if name == "non_field_errors" else f"{name}: {text}"
     if isinstance(detail, list | tuple):
-        return _sentence(detail[0]) if detail else "Invalid input."
+        return sentence(detail[0]) if detail else "Invalid input."
     return str(detail)
 
 
@@ -135,7 +135,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, exceptions.APIException):
         detail: Any = exc.detail if isinstance(exc, exceptions.ValidationError) else None
         response = Response(
-            error_body(_CODES.get(exc.status_code, "error"), _sentence(exc.detail), detail),
+            error_body(_CODES.get(exc.status_code, "error"), sentence(exc.detail), detail),
             status=exc.status_code,
         )
         header = getattr(exc, "auth_header", None)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from apps.common.described import Operation, Operations, Query
 from apps.common.shapes import CredentialId, Moment, More, UserId
@@ -12,14 +12,14 @@ TAG = "Credentials"
 
 
 class Credential(TypedDict):
-    """`apiKey` is a hint of the key's end; the key itself is never shown."""
+    """`apiKey` is a hint of the key's beginning; the key itself is never shown."""
 
     id: CredentialId
     ownerId: UserId
     name: str
     provider: Annotated[str, More(examples=["anthropic"])]
-    authType: Annotated[str, More(examples=["api_key"])]
-    status: Annotated[str, More(examples=["unverified"])]
+    authType: Literal["api_key", "oauth"]
+    status: Literal["pending", "ready", "failed"]
     apiKey: str | None
     baseUrl: str | None
     model: str | None
@@ -50,7 +50,9 @@ class SignInStarted(TypedDict):
 
 
 class SignInStatus(TypedDict):
-    status: str
+    """`error` says why it failed or expired."""
+
+    status: Literal["pending", "authorized", "failed", "expired"]
     error: str | None
 
 

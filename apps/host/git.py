@@ -113,6 +113,22 @@ def resolve(repo: Path, name: str) -> str | None:
     return None
 
 
+def committed_file(folder: Path, commit: str, name: str, limit: int) -> bytes | None:
+    """What a file of the folder holds in that commit; None where it has none, or no plain file, of the name.
+
+    Raises GitFailed for one of more than `limit` bytes.
+    """
+    listed = run(["ls-tree", "-l", "-z", commit, "--", name], cwd=folder).decode(errors="replace")
+    if not listed:
+        return None
+    mode, _, object_id, size = listed.partition("\t")[0].split()
+    if not mode.startswith("100"):
+        return None
+    if int(size) > limit:
+        raise GitFailed(f"{name} has {size} bytes; it may have {limit}.", code="file_too_large")
+    return run(["cat-file", "blob", object_id], cwd=folder)
+
+
 def merge_base(path: Path, one: str, other: str) -> str | None:
     """The best common ancestor (one of them if there are several), None if they have none."""
     found = run(["merge-base", "--end-of-options", one, other], cwd=path, accept=(0, 1))

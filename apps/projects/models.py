@@ -27,7 +27,12 @@ class PermissionMode(models.TextChoices):
 
 
 class Project(models.Model):
-    """A directory that agents work on. `path` never changes; `is_git` is what it was when added."""
+    """A directory that agents work on. `path` never changes; `is_git` is what it was when added.
+
+    The settings from `agent` to `auto_commit` hold what counts. Where it comes from: `own_settings` are those
+    that people set here, by column; `repository_settings` what the file in the repository said when it was
+    read last, of which some count only while its hash is the one that an admin accepted. See `settings`.
+    """
 
     name = models.CharField(max_length=200)
     path = models.TextField()
@@ -51,6 +56,13 @@ class Project(models.Model):
     worktree = models.BooleanField(default=True)
     max_parallel_agents = models.PositiveIntegerField(null=True)
     auto_commit = models.BooleanField(default=False)
+    setup_script = models.TextField(null=True)
+    cleanup_script = models.TextField(null=True)
+    copy_files = models.JSONField(default=list)
+    own_settings = models.JSONField(default=dict)
+    repository_settings = models.JSONField(default=dict)
+    repository_hash = models.CharField(max_length=64, null=True)
+    accepted_hash = models.CharField(max_length=64, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -41,6 +41,10 @@ class ProjectFacts(TypedDict):
     branchTemplate: str | None
     worktree: bool
     maxParallelAgents: int | None
+    setupScript: str | None
+    cleanupScript: str | None
+    copyFiles: list[str]
+    autoCommit: bool
     createdAt: Moment
     updatedAt: Moment
 
@@ -53,6 +57,54 @@ class Project(ProjectFacts):
     lastOpenedAt: Moment | None
     unreadCount: int
     activeAgentCount: int
+
+
+class OwnSettings(TypedDict):
+    """What was set in the project itself; null where nothing was."""
+
+    agent: str | None
+    model: str | None
+    permissionMode: Mode | None
+    baseBranch: str | None
+    branchTemplate: str | None
+    worktree: bool | None
+    maxParallelAgents: int | None
+    setupScript: str | None
+    cleanupScript: str | None
+    copyFiles: list[str] | None
+    autoCommit: bool | None
+
+
+class CarriedSettings(TypedDict, total=False):
+    agent: str
+    model: str
+    permissionMode: Mode
+    branchTemplate: str
+    worktree: bool
+    maxParallelAgents: int
+    setupScript: str
+    cleanupScript: str
+    copyFiles: list[str]
+    autoCommit: bool
+
+
+class RepositorySettings(TypedDict):
+    """What `.kanban.toml` says in the base branch; those of `needAcceptance` count once it is accepted."""
+
+    commit: str
+    hash: str
+    accepted: bool
+    settings: CarriedSettings
+    needAcceptance: list[str]
+    ignored: list[str]
+    problem: str | None
+
+
+class SettingsByOrigin(TypedDict):
+    """What counts stands in the project."""
+
+    own: OwnSettings
+    repository: RepositorySettings | None
 
 
 class ProjectMember(TypedDict):
@@ -155,6 +207,15 @@ OPERATIONS: Operations = {
         "destroy": Operation("Delete a project with all that is in it"),
         "last_opened": Operation("Note that I have opened it"),
         "files": Operation("Files that git tracks", list[str], conflicts=ON_DISK),
+        "settings_by_origin": Operation(
+            "Where a project's settings come from", SettingsByOrigin, conflicts=ON_DISK, etag=True
+        ),
+        "accept_settings": Operation(
+            "Accept exactly what the repository says, or take that back",
+            SettingsByOrigin,
+            ins.AcceptSettingsInput,
+            conflicts=(*ON_DISK, "settings_changed", "settings_unusable"),
+        ),
         "credential": Operation(
             "Choose the credential of its agents", Project, ins.CredentialInput
         ),

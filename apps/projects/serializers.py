@@ -13,6 +13,7 @@ from apps.projects.memberships import Membership
 from apps.projects.models import PermissionMode, Project
 
 NAME_LIMIT = 200
+SCRIPT_LIMIT = 10_000
 
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
@@ -34,6 +35,10 @@ def project_shape(project: Project) -> dict[str, Any]:
         "branchTemplate": project.branch_template,
         "worktree": project.worktree,
         "maxParallelAgents": project.max_parallel_agents,
+        "setupScript": project.setup_script,
+        "cleanupScript": project.cleanup_script,
+        "copyFiles": project.copy_files,
+        "autoCommit": project.auto_commit,
         "createdAt": iso(project.created_at),
         "updatedAt": iso(project.updated_at),
     }
@@ -66,23 +71,72 @@ def branch_template(value: str) -> None:
     ref_name(value.replace("{cardId}", "card_001"))
 
 
+def inner_glob(value: str) -> None:
+    """It names files below the project's directory and nothing of git's own."""
+    parts = value.split("/")
+    if value.startswith(("/", "~")) or ".." in parts or "\\" in value:
+        raise serializers.ValidationError("must be a path below the project's directory")
+    if any(part.lower() == ".git" for part in parts):
+        raise serializers.ValidationError("must not name what belongs to git")
+
+
 class CreateProjectInput(Serializer):
     name = TextField(max_length=NAME_LIMIT)
     path = TextField(max_length=4_096, trim_whitespace=False)
     organization_id = PublicIdField("organization", required=False, allow_null=True)
 
 
+class RepositorySettings(Serializer):
+    """What the file in the repository may say."""
+
+    agent = TextField(max_length=60, required=False)
+    model = TextField(max_length=200, required=False)
+    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
+    branch_template = TextField(max_length=200, required=False, validators=[branch_template])
+    worktree = FlagField(required=False)
+    max_parallel_agents = WholeField(min_value=1, max_value=1_000, required=False)
+    setup_script = TextField(max_length=SCRIPT_LIMIT, required=False, trim_whitespace=False)
+    cleanup_script = TextField(max_length=SCRIPT_LIMIT, required=False, trim_whitespace=False)
+    copy_files = serializers.ListField(
+        child=TextField(max_length=200, validators=[inner_glob]), max_length=100, required=False
+    )
+    auto_commit = FlagField(required=False)
+
+
 class UpdateProjectInput(Serializer):
+    """`null` gives a setting back to what the repository says, else to the default."""
+
     name = TextField(max_length=NAME_LIMIT, required=False)
     agent = TextField(max_length=60, required=False, allow_null=True)
     model = TextField(max_length=200, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
+    permission_mode = serializers.ChoiceField(
+        PermissionMode.choices, required=False, allow_null=True
+    )
     base_branch = TextField(max_length=250, required=False, allow_null=True, validators=[ref_name])
     branch_template = TextField(
         max_length=200, required=False, allow_null=True, validators=[branch_template]
     )
-    worktree = FlagField(required=False)
+    worktree = FlagField(required=False, allow_null=True)
     max_parallel_agents = WholeField(min_value=1, max_value=1_000, required=False, allow_null=True)
+    setup_script = TextField(
+        max_length=SCRIPT_LIMIT, required=False, allow_null=True, trim_whitespace=False
+    )
+    cleanup_script = TextField(
+        max_length=SCRIPT_LIMIT, required=False, allow_null=True, trim_whitespace=False
+    )
+    copy_files = serializers.ListField(
+        child=TextField(max_length=200, validators=[inner_glob]),
+        max_length=100,
+        required=False,
+        allow_null=True,
+    )
+    auto_commit = FlagField(required=False, allow_null=True)
+
+
+class AcceptSettingsInput(Serializer):
+    """`null` takes the acceptance back."""
+
+    hash = TextField(max_length=64, allow_null=True)
 
 
 class ReorderInput(Serializer):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import logging
 from typing import Any
 
 from django.db.models import Q
@@ -9,11 +11,15 @@ from apps.common.errors import NotFound
 from apps.credentials.assigning import hold_credential
 from apps.credentials.models import Credential
 from apps.events import bus
+from apps.host.errors import GitFailed
 from apps.organizations.models import Organization
 from apps.organizations.standings import standing
-from apps.projects import lifecycle, places
+from apps.projects import lifecycle, places, settings
 from apps.projects.events import ProjectDeleted, ProjectUpdated
 from apps.projects.models import Project
+from apps.projects.serializers import project_shape
+
+logger = logging.getLogger(__name__)
 
 
 def create_project(
@@ -21,7 +27,8 @@ def create_project(
 ) -> Project:
     """With its event stream and first board, in one transaction; the directory is looked at before."""
     place = places.inspect(path, user)
-    return _insert(user, name=name, place=place, organization_id=organization_id)
+    project = _insert(user, name=name, place=place, organization_id=organization_id)
+    return refresh_settings(project)
 
 
 @bus.atomically
@@ -49,20 +56,75 @@ def _hold_organization(organization_id: int, user: User) -> None:
 
 @bus.atomically
 def update_project(project: Project, *, by: int | None, **changes: Any) -> Project:
-    """`changes` by the names of the columns; nothing happens when nothing differs.
+    """`changes` by the names of the columns, settings among them; nothing happens when nothing differs.
 
     Sessions that run keep what they were started with.
     """
     bus.lock(project.pk)
     project = fresh(project)
-    changed = [name for name, value in changes.items() if getattr(project, name) != value]
+    before = copy.copy(project)
+    given = settings.DEFAULTS.keys() & changes.keys()
+    own = project.own_settings | {name: changes[name] for name in given}
+    project.own_settings = {name: value for name, value in own.items() if value is not None}
+    settings.settle(project, given)
+    for name in changes.keys() - given:
+        setattr(project, name, changes[name])
+    return _saved(project, before, by=by)
+
+
+@bus.atomically
+def accept_settings(
+    project: Project, file: settings.RepositoryFile | None, *, by: int | None
+) -> Project:
+    """All that this file says counts from now on; with None nothing that needs to be accepted does."""
+    bus.lock(project.pk)
+    project = fresh(project)
+    before = copy.copy(project)
+    if file is not None:
+        settings.take(project, file)
+    counted = set(settings.counting(project))
+    project.accepted_hash = file.hash if file else None
+    counted |= settings.counting(project).keys()
+    settings.settle(project, counted - project.own_settings.keys())
+    return _saved(project, before, by=by)
+
+
+def refresh_settings(project: Project) -> Project:
+    """Take what the repository says by now. Asks git: not for inside a transaction.
+
+    A repository that can't be read says what it said.
+    """
+    try:
+        file = settings.read(project)
+    except GitFailed as problem:
+        logger.warning("the settings of project %s can't be read: %s", project.pk, problem)
+        return project
+    known = Project.objects.filter(pk=project.pk).values_list("repository_hash", flat=True)
+    if list(known) == [file.hash if file else None]:
+        return project
+    return _take_settings(project, file)
+
+
+@bus.atomically
+def _take_settings(project: Project, file: settings.RepositoryFile | None) -> Project:
+    bus.lock(project.pk)
+    project = fresh(project)
+    before = copy.copy(project)
+    settings.take(project, file)
+    return _saved(project, before, by=None)
+
+
+def _saved(project: Project, before: Project, *, by: int | None) -> Project:
+    """Store what differs; tell the others of it if they can see it."""
+    names = [field.attname for field in Project._meta.concrete_fields]
+    changed = [name for name in names if getattr(project, name) != getattr(before, name)]
     if not changed:
         return project
-    for name in changed:
-        setattr(project, name, changes[name])
+    visible = project_shape(project) != project_shape(before)
     project.save(update_fields=[*changed, "updated_at"])
-    bus.publish(ProjectUpdated(project_id=project.pk, project=project), by=by)
-    lifecycle.changed(project, frozenset(changed))
+    if visible:
+        bus.publish(ProjectUpdated(project_id=project.pk, project=project), by=by)
+        lifecycle.changed(project, frozenset(changed))
     return project
 
 

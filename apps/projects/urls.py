@@ -34,6 +34,8 @@ urlpatterns = [
     ),
     path(f"{PROJECT}/last-opened", ProjectViewSet.as_view({"patch": "last_opened"})),
     path(f"{PROJECT}/files", ProjectViewSet.as_view({"get": "files"})),
+    path(f"{PROJECT}/settings", ProjectViewSet.as_view({"get": "settings_by_origin"})),
+    path(f"{PROJECT}/settings/accept", ProjectViewSet.as_view({"post": "accept_settings"})),
     path(f"{PROJECT}/credential", ProjectViewSet.as_view({"put": "credential"})),
     path(f"{PROJECT}/events", EventsViewSet.as_view({"get": "list"})),
     path(f"{PROJECT}/members", MemberViewSet.as_view({"get": "list", "post": "create"})),

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from apps.accounts.authentication import caller
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
-from apps.common.errors import Invalid
+from apps.common.errors import Conflict, Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.misspelt import query
@@ -19,10 +19,12 @@ from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host import git
 from apps.projects import conditional, counts, services, visits
+from apps.projects import settings as project_settings
 from apps.projects.hosting import told
 from apps.projects.memberships import Membership, membership, memberships
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here, require
 from apps.projects.serializers import (
+    AcceptSettingsInput,
     CreateProjectInput,
     CredentialInput,
     ReorderInput,
@@ -30,8 +32,8 @@ from apps.projects.serializers import (
     membership_shape,
 )
 
-# The name is the project's face, and these two decide what is run and how freely.
-ADMINS_ONLY = frozenset({"name", "agent", "permission_mode"})
+# The name is the project's face.
+ADMINS_ONLY = project_settings.ADMINS_ONLY | {"name"}
 
 
 def _shapes(user: User, found: list[Membership]) -> list[dict[str, Any]]:
@@ -90,6 +92,8 @@ class ProjectViewSet(ProjectScopedViewSet):
         "last_opened": Role.MEMBER,
         "files": Role.MEMBER,
         "credential": Role.ADMIN,
+        "settings_by_origin": Role.MEMBER,
+        "accept_settings": Role.ADMIN,
     }
     # Its settings decide what is run and with whose key.
     tokens = {
@@ -127,3 +131,29 @@ class ProjectViewSet(ProjectScopedViewSet):
         require_assignable(credential_id, self.user)
         services.set_credential(self.project, credential_id, by=self.user.pk)
         return Response(_shape(self.user, self.project.pk))
+
+    def settings_by_origin(self, request: Request, **kwargs: Any) -> HttpResponse:
+        with told():
+            file = project_settings.read(self.project)
+        return conditional.by_content(request, project_settings.settings_shape(self.project, file))
+
+    def accept_settings(self, request: Request, **kwargs: Any) -> Response:
+        given = checked(AcceptSettingsInput, request.data)["hash"]
+        with told():
+            file = project_settings.read(self.project)
+        if given is not None:
+            _require_same(file, given)
+        accepted = None if given is None else file
+        project = services.accept_settings(self.project, accepted, by=self.user.pk)
+        return Response(project_settings.settings_shape(project, file))
+
+
+def _require_same(file: project_settings.RepositoryFile | None, given: str) -> None:
+    if file is None or file.hash != given:
+        raise Conflict(
+            f"The base branch holds another {project_settings.FILE} than the one that you saw, or none"
+            " any more. Look at it again.",
+            code="settings_changed",
+        )
+    if file.problem is not None:
+        raise Conflict(file.problem, code="settings_unusable")

@@ -12,6 +12,8 @@ from kanban_agents.asgi import is_slow
         ("GET", "/api/projects/1/files", True),
         ("POST", "/api/credentials/1/verify", True),
         ("GET", "/api/credentials/oauth/callback", True),
+        ("GET", "/api/projects/1/settings", True),
+        ("PUT", "/api/user/settings", False),
         ("DELETE", "/api/projects/1/cards/2", True),
         ("PATCH", "/api/projects/1/cards/2", False),
         ("DELETE", "/api/projects/1/cards/2/agent/messages/3", False),
