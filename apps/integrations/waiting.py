@@ -35,6 +35,8 @@ from apps.realtime.hub import current_hub
 
 MOST_WAITING = 500
 MOST_PER_CALLER = 4
+# Nothing rings when somebody leaves an organization or loses a token.
+LOOK_AGAIN_S = 10.0
 # A busy card must not make each of its events a request.
 _PAUSE_S = 0.05
 _STATUS = re.compile(r"^/api/cards/((?:card_)?[0-9]{1,18})/status$")
@@ -94,7 +96,7 @@ class Waiting:
                 known = status if known is None else known
                 if status is None or status != known or time.monotonic() >= until:
                     break
-                if not await _first(gone, rung, until - time.monotonic()):
+                if not await _first(gone, rung, min(until - time.monotonic(), LOOK_AGAIN_S)):
                     return
                 await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))
             if _has_condition(scope):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from apps.common.pools import Message, Receive, Scope, Send
+from apps.common.pools import Message, Receive, Scope, Send, refuse
 from apps.integrations import waiting
 from apps.integrations.waiting import MOST_WAITING, Waiting
 
@@ -48,16 +48,16 @@ class Caller:
         return self.messages[0]["status"], json.loads(self.messages[1]["body"])["error"]["code"]
 
 
-async def test_the_five_hundred_and_first_is_told_to_come_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rung = asyncio.Event()
-
+@pytest.fixture(autouse=True)
+def _silence(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.asynccontextmanager
     async def bell(card_id: int) -> AsyncIterator[asyncio.Event]:
-        yield rung
+        yield asyncio.Event()
 
     monkeypatch.setattr(waiting, "_bell", bell)
+
+
+async def test_the_five_hundred_and_first_is_told_to_come_later() -> None:
     room = Waiting(status)
     callers = [Caller(room, f"Bearer {number // 4}") for number in range(MOST_WAITING)]
     await asyncio.sleep(0)
@@ -79,3 +79,23 @@ async def test_the_five_hundred_and_first_is_told_to_come_later(
     await asyncio.sleep(0)
     assert not again.task.done()
     await again.leave()
+
+
+async def test_whoever_loses_the_card_without_a_sound_waits_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "LOOK_AGAIN_S", 0.02)
+    sees_it = True
+
+    async def view(scope: Scope, receive: Receive, send: Send) -> None:
+        if sees_it:
+            await status(scope, receive, send)
+        else:
+            await refuse(send, 404, "not_found", "There is nothing here that you may see.")
+
+    caller = Caller(Waiting(view), "Bearer x")
+    await asyncio.sleep(0.1)
+    assert not caller.task.done()
+    sees_it = False
+    await asyncio.wait_for(caller.task, 5)
+    assert caller.refusal() == (404, "not_found")
