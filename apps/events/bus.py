@@ -71,6 +71,7 @@ def atomically(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         for attempt in range(1, _TRIES + 1):
             number = None
+            commits.begin()
             try:
                 with turn(), transaction.atomic():
                     result = function(*args, **kwargs)
@@ -100,9 +101,12 @@ def lock(project_id: int) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT 1 FROM events_eventstream WHERE project_id = %s FOR NO KEY UPDATE",
+                f"SELECT {commits.NUMBER} FROM events_eventstream WHERE project_id = %s"
+                " FOR NO KEY UPDATE",
                 [project_id],
             )
+            for (number,) in cursor.fetchall():
+                commits.learn(number)
 
 
 def publish(event: ProjectEvent, *, by: int | None = None) -> int:

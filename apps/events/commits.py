@@ -1,7 +1,8 @@
 """Was it stored? What a connection leaves open that breaks between a COMMIT and its answer.
 
 Running such a transaction again would do its work twice, giving it up would lose it. PostgreSQL keeps the
-fate of every transaction under its number, which is asked for while it is open. Then a request looks for a
+fate of every transaction under its number, which comes with the lock of an event stream or is asked for
+before the COMMIT: a connection that is broken can't be asked any more. Then a request looks for a
 moment, and the worker, which can wait, for as long as it takes. SQLite has no such gap: there the COMMIT's
 error is the answer.
 """
@@ -41,10 +42,25 @@ def told() -> Iterator[None]:
         _here.told = False
 
 
+NUMBER = "pg_current_xact_id()::text"
+
+
+def begin() -> None:
+    """A transaction of this thread begins, whose number is not known yet."""
+    _here.number = None
+
+
+def learn(number: str) -> None:
+    _here.number = number
+
+
 def number() -> str | None:
-    """The open transaction's, if it has changed anything."""
+    """The open transaction's, if it has changed or locked anything."""
     if connection.vendor != "postgresql":
         return None
+    known: str | None = _here.number
+    if known is not None:
+        return known
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_xact_id_if_assigned()::text")
         found: str | None = cursor.fetchone()[0]

@@ -25,13 +25,14 @@ _TRANSACTION_ENDS = (b"COMMIT\0", b"ROLLBACK\0")
 class CommitCutter:
     """`decide` gets the statements of a transaction at its COMMIT and says when to cut, None for not at all.
 
-    It is called in several threads, but never twice at once.
+    It is called in several threads, but never twice at once. While `closed`, nobody gets a new connection.
     """
 
     def __init__(self, target_port: int, decide: Callable[[bytes], When | None]) -> None:
         self.target_port = target_port
         self.decide = decide
         self.cuts: list[When] = []
+        self.closed = False
         self.port = free_port()
         self._deciding = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -55,6 +56,9 @@ class CommitCutter:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self.closed:
+                    _end(client)
+                    continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self.target_port))
                 except OSError:

@@ -85,6 +85,32 @@ def test_a_request_whose_commit_was_not_answered_says_what_became_of_it(
         assert len(cutter.cuts) == 2 * len(titles)
 
 
+def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
+    servers: Servers, tmp_path: Path
+) -> None:
+    def decide(statements: bytes) -> When | None:
+        if cutter.cuts or b"INSERT INTO cards_card (" not in statements:
+            return None
+        cutter.closed = True
+        return "after"
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        project = board.make_project()
+        body = {"projectId": project.id, "title": "Dig", "prompt": "x", "externalId": "once"}
+        status, answer = board.api.ask("POST", "/cards", body)
+        assert (status, answer["error"]["code"]) == (503, "unavailable")
+        assert "Look before you repeat it" in answer["error"]["message"]
+        cutter.closed = False
+        until(lambda: board.api.ask("GET", "/projects")[0] == 200, what="the database is back")
+        titles = [card["title"] for card in board.api.get(f"/projects/{project.id}/cards")]
+        assert titles == ["Dig"]
+        assert board.api.post("/cards", body)["title"] == "Dig"
+        assert len(board.api.get(f"/projects/{project.id}/cards")) == 1
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_stop_whose_commits_are_cut_is_no_crash_and_the_work_goes_on(
     servers: Servers, tmp_path: Path, when: When
