@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -57,6 +58,18 @@ def settings_of(user: User) -> dict[str, Any]:
 
 def notifications_of(user: User) -> dict[str, Any]:
     return {**NOTIFICATIONS, **_of(user).notifications}
+
+
+def wanting(user_ids: Collection[int], key: str) -> list[int]:
+    """Those of them who want to be told of what `key` of the notifications stands for. One query."""
+    stored = Preferences.objects.filter(user__in=user_ids).values_list("user_id", "notifications")
+    theirs = dict(stored)
+
+    def wants(user_id: int) -> bool:
+        mine = {**NOTIFICATIONS, **theirs.get(user_id, {})}
+        return bool(mine["enabled"] and mine[key])
+
+    return [each for each in user_ids if wants(each)]
 
 
 def shortcuts_of(user: User) -> dict[str, str]:

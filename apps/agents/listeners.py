@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from apps.agents import gate, reconsidering, sessions
-from apps.cards import deleting, starting
+from apps.agents import announcing, gate, reconsidering, sessions
+from apps.agents.events import RequestChanged
+from apps.cards import attention, deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
 from apps.events.bus import listen
@@ -58,4 +59,15 @@ def project_changed(project: Project, names: frozenset[str]) -> None:
 @deleting.on_delete
 def deleted(card_ids: list[int]) -> None:
     """The sessions go with their cards; a worker that runs one finds its row gone and ends the processes."""
+    announcing.gone(card_ids)
     sessions.disown(card_ids)
+
+
+@attention.on_change
+def needs(card_id: int, before: str | None, now: str | None) -> None:
+    announcing.card_changed(card_id, before, now)
+
+
+@listen(RequestChanged)
+def asked_or_answered(event: RequestChanged) -> None:
+    announcing.request_changed(event.request)

@@ -3,11 +3,22 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from apps.agents import serializers as ins
+from apps.agents.attention_views import AttentionView
 from apps.agents.models import AgentRequest
-from apps.agents.serializers import SessionShape
+from apps.agents.serializers import ErrorShape, SessionShape
 from apps.agents.views import MOST_MESSAGES, CardAgentViewSet, ProjectAgentsViewSet
 from apps.common.described import Operation, Operations, Query
-from apps.common.shapes import CardId, MessageId, Moment, ProjectId, RequestId, SessionId, UserId
+from apps.common.shapes import (
+    BoardId,
+    CardId,
+    ColumnId,
+    MessageId,
+    Moment,
+    ProjectId,
+    RequestId,
+    SessionId,
+    UserId,
+)
 
 TAG = "Agents"
 
@@ -96,7 +107,46 @@ class AgentDelta(TypedDict):
     text: str
 
 
+class NextColumn(TypedDict):
+    id: ColumnId
+    name: str
+
+
+class Waiting(TypedDict):
+    """Something that waits for a person.
+
+    A `request` is answered by its id, an `approval` with `approve-auto`; a `deferred` card is activated once
+    its reason is out of the way, and a `failed` one is taken up again by a message.
+    """
+
+    id: str
+    kind: Literal["request", "approval", "failed", "deferred"]
+    projectId: ProjectId
+    projectName: str
+    boardId: BoardId
+    columnId: ColumnId
+    columnName: str
+    cardId: CardId
+    cardTitle: str
+    createdAt: Moment
+    request: RequestForAPerson | None
+    deferredReason: ErrorShape | None
+    nextColumn: NextColumn | None
+    session: SessionShape | None
+
+
+class Notification(TypedDict):
+    """What begins and what ceases to wait, `removed` by id; sent to whoever wants to be told of it."""
+
+    projectId: ProjectId
+    added: list[Waiting]
+    removed: list[str]
+
+
 OPERATIONS: Operations = {
+    AttentionView: {
+        "get": Operation("What waits for a person, newest first", [Waiting], etag=True)
+    },
     CardAgentViewSet: {
         "current": Operation("Its newest session, null if it had none", CurrentSession | None),
         "cancel": Operation("Stop its agent where it is", conflicts=("no_session",)),
@@ -154,4 +204,5 @@ FRAMES = {
     "agent.message": AgentMessage,
     "agent.delta": AgentDelta,
     "agent.activity": AgentActivity,
+    "notification": Notification,
 }

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.agents.attention_views import AttentionView
 from apps.agents.views import CardAgentViewSet, ProjectAgentsViewSet
 
 PROJECT = "projects/<project:project_id>"
 AGENT = f"{PROJECT}/cards/<card:card_id>/agent"
 
 urlpatterns = [
+    path("attention", AttentionView.as_view()),
     path(f"{PROJECT}/active-agents", ProjectAgentsViewSet.as_view({"get": "active"})),
     path(AGENT, CardAgentViewSet.as_view({"get": "current"})),
     path(f"{AGENT}/cancel", CardAgentViewSet.as_view({"post": "cancel"})),

@@ -8,7 +8,7 @@ class CardsConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from apps.cards import listeners, search_index, selectors  # noqa: F401
+        from apps.cards import attention, listeners, search_index, selectors  # noqa: F401
         from apps.projects import counts
 
         counts.register("unreadCount", selectors.unread_counts)

@@ -42,8 +42,13 @@ class CardUpdated(ProjectEvent):
     type: ClassVar[str] = "card.updated"
     card_id: int
 
+    @cached_property
+    def row(self) -> CardDetailRow:
+        """As it is when the event is published; listeners may change the card after that."""
+        return row_of(self.card_id)
+
     def data(self) -> dict[str, Any]:
-        return card_summary(row_of(self.card_id).row)
+        return card_summary(self.row.row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,9 @@ class Card(models.Model):
     noted_seq = models.PositiveBigIntegerField(default=0)
     noted_by = models.PositiveBigIntegerField(null=True)
     completed_at = models.DateTimeField(null=True)
+    # What the card waits for a person with, and since when; see `cards.attention`.
+    attention = models.CharField(max_length=10, null=True)
+    attention_since = models.DateTimeField(null=True)
     # Only the removal of a person looks for it, and every card would pay for an index.
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -67,6 +70,11 @@ class Card(models.Model):
                 fields=["credential"],
                 condition=Q(credential__isnull=False),
                 name="card_credential",
+            ),
+            models.Index(
+                fields=["project"],
+                condition=Q(attention__isnull=False),
+                name="card_attention",
             ),
         ]
         constraints = [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 from apps.boards.models import Column, ColumnType
 from apps.cards.models import Card, PipelineStep
 from apps.cards.rows import Step
-from apps.cards.selectors import first_active, first_column
+from apps.cards.selectors import first_active
 
 
 def own_steps(card_id: int) -> list[Step]:
@@ -27,21 +30,31 @@ def next_column(card: Card) -> Column | None:
 
     One that stands outside of its own pipeline follows the order of its board.
     """
+    return next_columns([card])[card.pk]
+
+
+def next_columns(cards: Sequence[Card]) -> dict[int, Column | None]:
+    """The same for many, by card; two queries."""
+    own: dict[int, list[Column]] = defaultdict(list)
+    steps = PipelineStep.objects.filter(card__in=cards).select_related("column")
+    for step in steps.order_by("position", "pk"):
+        own[step.card_id].append(step.column)
+    boards: dict[int, list[Column]] = defaultdict(list)
+    columns = Column.objects.filter(board__in={card.column.board_id for card in cards})
+    for column in columns.order_by("position", "pk"):
+        boards[column.board_id].append(column)
+    return {card.pk: _next(card, own[card.pk], boards[card.column.board_id]) for card in cards}
+
+
+def _next(card: Card, own: list[Column], board: list[Column]) -> Column | None:
     here = card.column
-    own = [step.column for step in own_steps(card.pk)]
     places = [column.pk for column in own]
     if here.pk in places:
         later = own[places.index(here.pk) + 1 :]
     else:
-        later = list(
-            Column.objects.filter(
-                board_id=here.board_id,
-                column_type=ColumnType.ACTIVE,
-                position__gt=here.position,
-            ).order_by("position", "pk")[:1]
-        )
+        later = [column for column in board if column.position > here.position]
     onward = _first_active_of(later)
-    return onward or first_column(here.board_id, ColumnType.DONE)
+    return onward or next((each for each in board if each.column_type == ColumnType.DONE), None)
 
 
 def starting_column(card: Card) -> Column:

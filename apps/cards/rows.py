@@ -69,6 +69,7 @@ class CardDetailRow(NamedTuple):
     column_name: str
     # How far the person who asks has read it.
     read_seq: int
+    attention: str | None
 
 
 class Step(NamedTuple):
@@ -85,17 +86,20 @@ class Step(NamedTuple):
 def row_of(card_id: int) -> CardDetailRow:
     """The card as it is in this transaction, read by nobody; it must exist."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_select(', c.prompt, col.name, 0')} WHERE c.id = %s", [card_id])
+        cursor.execute(
+            f"{_select(', c.prompt, col.name, 0, c.attention')} WHERE c.id = %s", [card_id]
+        )
         return _detail(cursor.fetchone())
 
 
 def _detail(found: Sequence[Any]) -> CardDetailRow:
-    *values, prompt, column_name, read_seq = found
-    return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0)
+    *values, prompt, column_name, read_seq, attention = found
+    return CardDetailRow(CardRow._make(values), prompt, column_name, read_seq or 0, attention)
 
 
 _READ = """, c.prompt, col.name,
-    (SELECT r.seq FROM cards_cardread r WHERE r.card_id = c.id AND r.user_id = %s)"""
+    (SELECT r.seq FROM cards_cardread r WHERE r.card_id = c.id AND r.user_id = %s),
+    c.attention"""
 
 
 def detail_row(card_id: int, *, project_id: int, user_id: int) -> CardDetailRow | None:

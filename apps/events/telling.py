@@ -173,7 +173,12 @@ def tell_lines(channel: str, stored: Iterable[tuple[int, int, int, list[str]]]) 
 
 
 def tell_user(user_id: int, frame: str) -> None:
-    _get().put("publish", (USER_CHANNEL, f"{user_id}\n{frame}"))
+    tell_users([user_id], frame)
+
+
+def tell_users(user_ids: Iterable[int], frame: str) -> None:
+    """At least one; all with one message."""
+    _get().put("publish", (USER_CHANNEL, f"{','.join(map(str, user_ids))}\n{frame}"))
 
 
 def ring(task: str, *, queue_name: str = "default", args: list[Any] | None = None) -> None:

@@ -137,7 +137,7 @@ class Hub:
             elif channel in _TALKERS:
                 self._hear_talkers(_TALKERS[channel], head, body)
             elif channel == USER_CHANNEL:
-                self._hear_user(int(head), body)
+                self._hear_users({int(each) for each in head.split(",")}, body)
         except ValueError:
             logger.warning("news on %s that can't be read: %.100s", channel, head)
 
@@ -181,7 +181,7 @@ class Hub:
         stream.news(int(first), int(last), frames)
         self._fill(stream)
 
-    def _hear_user(self, user_id: int, text: str) -> None:
+    def _hear_users(self, user_ids: set[int], text: str) -> None:
         revoked = text.startswith(_REVOKED)
         # Without one all that the user holds is revoked.
         token_id = json.loads(text).get("tokenId") if revoked else None
@@ -189,7 +189,7 @@ class Hub:
             forget_all()
         frame = Frame(text)
         for connection in list(self.connections):
-            if connection.caller is None or connection.caller.user_id != user_id:
+            if connection.caller is None or connection.caller.user_id not in user_ids:
                 continue
             if revoked:
                 if token_id in (None, connection.caller.token_id):

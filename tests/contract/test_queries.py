@@ -54,6 +54,7 @@ LISTS = {
     "/api/projects/{project}/cards/{card}/attachments": 3,
     "/api/projects/{project}/active-agents": 2,
     "/api/board-templates": 1,
+    "/api/attention": 5,
     "/api/search?q=a": 3,
     "/api/search?q=a&projectId={project}": 4,
     "/api/credentials": 1,

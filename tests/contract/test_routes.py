@@ -44,7 +44,6 @@ NOT_YET = {
     "oidc.login",
     "oidc.callback",
     "projects.import",
-    "attention",
 }
 
 
