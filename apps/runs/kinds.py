@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from apps.common.ids import public_id
 
 if TYPE_CHECKING:
+    from apps.runs.outputs import Outputs
     from apps.runs.sink import Sink
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Surroundings(Protocol):
     """What the loop offers to a run."""
 
     sink: Sink
+    outputs: Outputs
 
     async def database(self, function: Callable[[], T]) -> T:
         """Run short database work in a thread that keeps its connection; waits out an outage.

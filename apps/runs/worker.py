@@ -21,6 +21,7 @@ from apps.host import processes
 from apps.host.disk import free_bytes, host_id
 from apps.runs import leases
 from apps.runs.kinds import Claim, Handle, Kind, due_jobs, kinds
+from apps.runs.outputs import Outputs
 from apps.runs.sink import Sink
 from apps.runs.threads import Threads
 
@@ -44,6 +45,7 @@ class Loop(Threads):
         self.wake = asyncio.Event()
         self.stopping = asyncio.Event()
         self.sink = Sink()
+        self.outputs = Outputs(self.loop)
         self.handles: dict[tuple[str, int], Handle] = {}
         self.beaten_at = time.monotonic()
         self.letting_go: dict[tuple[str, int], asyncio.Task[None]] = {}

@@ -47,7 +47,7 @@ async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:
     feed = around.sink.feed(ScriptLines(), claim.run_id, claim.fence, handle.lost.set)
     output = Output(feed, secrets)
     try:
-        process = await _start(setting, claim, output)
+        process = await _start(setting, claim, output, around)
     except SpawnFailed as error:
         message = secrets.mask(str(error))
         code = error.code or "start_failed"
@@ -65,9 +65,10 @@ async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:
         await around.database(lambda: attempts.ended(claim, status, stopped=stopped))
 
 
-async def _start(setting: Setting, claim: Claim, output: Output) -> processes.Process:
+async def _start(
+    setting: Setting, claim: Claim, output: Output, around: Surroundings
+) -> processes.Process:
     reading, writing = os.pipe()
-    pipe = os.fdopen(reading, "rb", buffering=0)
     try:
         process = await processes.spawn(
             ["/bin/sh", "-c", setting.command],
@@ -79,12 +80,11 @@ async def _start(setting: Setting, claim: Claim, output: Output) -> processes.Pr
             stderr=writing,
         )
     except BaseException:
-        pipe.close()
+        os.close(reading)
         raise
     finally:
         os.close(writing)
-    # The loop closes what it is given.
-    await asyncio.get_running_loop().connect_read_pipe(lambda: output, pipe)
+    around.outputs.attach(reading, output)
     return process
 
 

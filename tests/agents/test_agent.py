@@ -18,6 +18,7 @@ from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript
 from apps.runs.kinds import Claim, Handle
 from apps.runs.masking import Secrets
+from apps.runs.outputs import Outputs
 from apps.runs.sink import Sink
 
 SECRET = "sk-very-secret-key"
@@ -27,6 +28,7 @@ Start = Callable[[str], Awaitable[Agent]]
 @pytest_asyncio.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     agents: list[Agent] = []
+    outputs = Outputs(asyncio.get_running_loop())
 
     async def start(program: str) -> Agent:
         feed = Sink().feed(None, 1, 1, lambda: None)  # type: ignore[arg-type]
@@ -40,6 +42,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             feed=feed,
             transcript=transcript,
             people=People(handle, None, transcript, "unattended"),  # type: ignore[arg-type]
+            outputs=outputs,
         )
         agents.append(agent)
         return agent

@@ -23,6 +23,7 @@ from apps.agents.runtime.transcript import Transcript
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
 from apps.host import processes
 from apps.host.errors import SpawnFailed
+from apps.runs.outputs import Outputs
 from apps.runs.sink import Feed
 from apps.runs.storing import storable
 
@@ -75,24 +76,23 @@ class Agent:
         feed: Feed,
         transcript: Transcript,
         people: People,
+        outputs: Outputs,
     ) -> Agent:
         reading, writing = os.pipe()
-        with os.fdopen(reading, "rb", buffering=0) as output:
-            try:
-                process = await processes.spawn(
-                    list(preset.command), cwd=cwd, env=environment, marker=marker, stdout=writing
-                )
-            except SpawnFailed as error:
-                said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
-                raise Failed("agent_start_failed", said) from None
-            finally:
-                os.close(writing)
-            agent = cls(preset, process, feed, transcript, people)
-            loop = asyncio.get_running_loop()
-            # The loop closes what it is given.
-            await loop.connect_read_pipe(
-                lambda: agent.transport, os.fdopen(os.dup(output.fileno()), "rb", buffering=0)
+        try:
+            process = await processes.spawn(
+                list(preset.command), cwd=cwd, env=environment, marker=marker, stdout=writing
             )
+        except BaseException as error:
+            os.close(reading)
+            if not isinstance(error, SpawnFailed):
+                raise
+            said = storable(transcript.secrets.mask(f"{preset.name} can't be started. {error}"))
+            raise Failed("agent_start_failed", said) from None
+        finally:
+            os.close(writing)
+        agent = cls(preset, process, feed, transcript, people)
+        outputs.attach(reading, agent.transport)
         return agent
 
     async def initialize(self) -> None:

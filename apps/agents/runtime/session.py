@@ -127,6 +127,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
         feed=feed,
         transcript=transcript,
         people=people,
+        outputs=around.outputs,
     )
     try:
         await _talk(handle, around, known, agent, place.path)
