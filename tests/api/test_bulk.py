@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.together import at_once
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 Bulk = Callable[..., Any]
+COLUMNS = ("backlog", "active", "done")
 
 
 @pytest.fixture
@@ -96,6 +99,70 @@ def test_within_a_column_a_position_counts_those_that_stay(
     bulk("move", ids, columnId=backlog.pk, position=position)
     assert "".join(order(backlog)) == wanted
     assert bulk.told == ["card.moved"] * len(ids)
+
+
+def copied(project: Project) -> dict[str, list[str]]:
+    """What somebody with a copy of the board has, who applies all events from the beginning in order."""
+    columns: dict[str, list[str]] = defaultdict(list)
+    for event in StoredEvent.objects.filter(stream_id=project.pk).order_by("seq"):
+        card = json.loads(event.data)
+        column = columns[card.get("columnId")]
+        if event.type == "card.moved":
+            columns[card["fromColumnId"]].remove(card["id"])
+        if event.type in ("card.created", "card.moved"):
+            column.insert(card["position"], card["id"])
+            assert column[card["position"]] == card["id"]
+        elif event.type == "card.updated":
+            assert column[card["position"]] == card["id"]
+        elif event.type == "card.deleted":
+            column.remove(card["id"])
+    return {column: ids for column, ids in columns.items() if ids}
+
+
+def stand(project: Project) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for column in Column.objects.filter(board__project=project):
+        rows = list(Card.objects.filter(column=column).order_by("position"))
+        assert [each.position for each in rows] == list(range(len(rows)))
+        if rows:
+            found[f"col_{column.pk:03d}"] = [f"card_{each.pk:03d}" for each in rows]
+    return found
+
+
+def test_whoever_applies_the_events_one_by_one_has_every_card_at_its_place(
+    bulk: Any, api: Any, url: str, bob: User, project: Project, credential: None
+) -> None:
+    made = [
+        int(api(bob).post(url, {"title": name}, 201)["id"].removeprefix("card_"))
+        for name in "abcdefgh"
+    ]
+    backlog, active, done = (factories.column(project, kind) for kind in COLUMNS)
+    for ids, options in (
+        ([1, 6, 3], {"columnId": done.pk}),
+        ([7, 3, 0, 2], {"columnId": backlog.pk, "position": 1}),
+        ([2, 4, 7], {"columnId": active.pk, "position": 0}),
+        ([4, 0, 5, 1, 2], {"columnId": active.pk, "position": 1}),
+        ([3, 6], {"columnId": done.pk, "position": 99}),
+    ):
+        bulk("move", [made[each] for each in ids], **options)
+        assert copied(project) == stand(project)
+    bulk("complete", [made[each] for each in (4, 2, 0)])
+    assert copied(project) == stand(project)
+    bulk("delete", [made[each] for each in (2, 6, 5)], force=True)
+    assert copied(project) == stand(project)
+
+
+def test_a_card_that_starts_in_the_middle_because_of_it_is_told_of_at_its_place(
+    bulk: Any, api: Any, url: str, bob: User, project: Project, credential: None
+) -> None:
+    a, b, waits, c = (
+        int(api(bob).post(url, {"title": name}, 201)["id"].removeprefix("card_")) for name in "abcd"
+    )
+    api(bob).patch(f"{url}/{waits}", {"blockedBy": [b]})
+    bulk("start", [a, b, waits, c])
+    bulk("complete", [a, b, c])
+    assert "card.updated" in bulk.told
+    assert copied(project) == stand(project)
 
 
 def test_labels_are_added_and_removed(

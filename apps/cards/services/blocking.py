@@ -11,15 +11,19 @@ from apps.boards.models import ColumnType
 from apps.cards import starting
 from apps.cards.gate import BLOCKED, own_obstacle
 from apps.cards.models import Card, Dependency
+from apps.cards.services.places import Places
 from apps.common.errors import Invalid, NotFound
 
 
-def start_unblocked(blocker_id: int, *, by: int | None) -> None:
-    """Start the cards that were deferred only because of this one (K14)."""
+def start_unblocked(blocker_id: int, *, by: int | None, places: Places | None = None) -> None:
+    """Start the cards that were deferred only because of this one (K14); what is told of them has their
+    places."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT card_id FROM cards_dependency WHERE blocker_id = %s", [blocker_id])
         waiting = [row[0] for row in cursor.fetchall()]
     if waiting:
+        if places is not None:
+            places.write()
         start_if_unblocked(waiting, by=by)
 
 

@@ -12,6 +12,7 @@ from apps.cards.serializers import MOST_LABELS, distinct
 from apps.cards.services.deleting import refuse_to_lose_work, refuse_while_running, take_out
 from apps.cards.services.editing import set_auto_mode, update_card
 from apps.cards.services.moving import complete_card, move, start_card
+from apps.cards.services.places import Places
 from apps.cards.services.standing import fresh
 from apps.common.errors import Conflict, DomainError, Invalid, NotFound
 from apps.common.ids import public_id
@@ -19,11 +20,7 @@ from apps.events import bus
 from apps.projects.hosting import told
 
 Change = Callable[[Card], object]
-_PLAIN: dict[str, Callable[..., object]] = {
-    "complete": complete_card,
-    "start": start_card,
-    "cancel": starting.stop,
-}
+_MOVING: dict[str, Callable[..., object]] = {"complete": complete_card, "start": start_card}
 
 
 def change_cards(
@@ -46,19 +43,19 @@ def _change(
 ) -> None:
     bus.lock(project_id)
     cards = _found(project_id, card_ids)
+    places = Places()
     if action == "move":
-        _move(cards, by=by, **options)
-    else:
-        _for_each(cards, _changes(action, by, options))
-
-
-def _changes(action: str, by: int, options: dict[str, Any]) -> Change:
-    if action == "label":
+        _move(cards, places, by=by, **options)
+    elif action in _MOVING:
+        _for_each(cards, partial(_MOVING[action], by=by, places=places))
+    elif action == "label":
         named = {key: options.get(f"{key}_labels", []) for key in ("add", "remove")}
-        return partial(_label, by=by, **named)
-    if action == "autoMode":
-        return partial(set_auto_mode, enabled=options["enabled"], by=by)
-    return partial(_PLAIN[action], by=by)
+        _for_each(cards, partial(_label, by=by, **named))
+    elif action == "autoMode":
+        _for_each(cards, partial(set_auto_mode, enabled=options["enabled"], by=by))
+    else:
+        _for_each(cards, partial(starting.stop, by=by))
+    places.write()
 
 
 def _delete(project_id: int, card_ids: Sequence[int], *, force: bool, by: int) -> None:
@@ -128,38 +125,40 @@ def _label(card: Card, *, by: int, add: list[str], remove: list[str]) -> None:
     update_card(card, by=by, labels=labels)
 
 
-def _move(cards: list[Card], *, by: int, column_id: int, **options: Any) -> None:
+def _move(cards: list[Card], places: Places, *, by: int, column_id: int, **options: Any) -> None:
     """One behind the other, as they were listed: at the end of the column, or all from `position` on."""
     position: int | None = options.get("position")
-    before = None if position is None else _place_before(cards, column_id, position)
+    before = (
+        None if position is None else _place_before(cards, places.in_order(column_id), position)
+    )
 
     def move_one(card: Card) -> None:
         nonlocal before
+        order = places.in_order(column_id)
         move(
             card.pk,
             project_id=card.project_id,
             column_id=column_id,
-            position=None if position is None else _behind(before, card.pk, column_id),
+            position=None if position is None else _behind(before, card.pk, order),
             by=by,
             defer=options.get("defer", False),
+            places=places,
         )
         before = card.pk
 
     _for_each(cards, move_one)
 
 
-def _place_before(cards: list[Card], column_id: int, position: int) -> int | None:
+def _place_before(cards: list[Card], order: list[int], position: int) -> int | None:
     """The card that will stand before them all, counted among those of the column that are not moved."""
-    others = Card.objects.filter(column_id=column_id).exclude(pk__in=[card.pk for card in cards])
-    first = list(others.order_by("position", "pk").values_list("pk", flat=True)[: max(position, 0)])
+    moved = {card.pk for card in cards}
+    first = [card_id for card_id in order if card_id not in moved][: max(position, 0)]
     return first[-1] if first else None
 
 
-def _behind(before: int | None, card_id: int, column_id: int) -> int:
+def _behind(before: int | None, card_id: int, order: list[int]) -> int:
     """The position right behind that card once this one is taken out of where it stands."""
     if before is None:
         return 0
-    rows = Card.objects.filter(pk__in=[before, card_id], column_id=column_id)
-    places: dict[int, int] = dict(rows.values_list("pk", "position"))
-    comes_from_above = places.get(card_id, places[before]) < places[before]
-    return places[before] + (0 if comes_from_above else 1)
+    place = order.index(before)
+    return place + (0 if card_id in order[:place] else 1)

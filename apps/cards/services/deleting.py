@@ -10,7 +10,7 @@ from apps.cards.events import CardDeleted, CardUpdated
 from apps.cards.models import Card, Dependency, Worktree
 from apps.cards.serializers import is_live
 from apps.cards.services.blocking import start_if_unblocked
-from apps.cards.services.standing import close_gap, fresh
+from apps.cards.services.standing import close_gaps, fresh
 from apps.common.errors import Conflict
 from apps.events import bus
 from apps.projects.models import Project
@@ -83,9 +83,11 @@ def take_out(cards: list[Card], *, force: bool, by: int | None) -> None:
     saved = _remove_worktrees(card_ids, forced=force)
     waiting = _unchain(card_ids)
     Card.objects.filter(pk__in=card_ids).delete()
-    # From behind: none of them is shifted before its own gap is closed.
-    for card in sorted(cards, key=lambda card: -card.position):
-        close_gap(card.column_id, card.position)
+    first_gaps: dict[int, int] = {}
+    for card in sorted(cards, key=lambda card: (card.column_id, -card.position)):
+        first_gaps[card.column_id] = card.position
+    for column_id, position in first_gaps.items():
+        close_gaps(column_id, position)
     for card in cards:
         event = CardDeleted(
             project_id=card.project_id,

@@ -13,6 +13,7 @@ from apps.cards.selectors import first_column
 from apps.cards.serializers import is_live
 from apps.cards.services.blocking import start_unblocked
 from apps.cards.services.creating import COMPLETE
+from apps.cards.services.places import Places
 from apps.cards.services.standing import (
     fresh,
     one,
@@ -32,9 +33,9 @@ NOT_DEFERRED = {
 }
 
 
-def move_card(card: Card, *, to: Column, by: int | None, defer: bool = False) -> Card:
+def move_card(card: Card, *, to: Column, by: int | None, places: Places | None = None) -> Card:
     """`move` to the end of the column, for who has read both already."""
-    return move(card.pk, project_id=card.project_id, column_id=to.pk, by=by, defer=defer)
+    return move(card.pk, project_id=card.project_id, column_id=to.pk, by=by, places=places)
 
 
 def _statement() -> str:
@@ -58,13 +59,14 @@ def move(
     position: int | None = None,
     by: int | None,
     defer: bool = False,
+    places: Places | None = None,
 ) -> Card:
     """Put the card at `position` of the column, clamped, or at its end; the others close up and make room.
 
     In the same column that is only a new place: it restarts nothing and clears nothing. Entering another
     one starts or stops the card's agent (by those who listen to `CardMoved`), completes the card or makes
     it incomplete again, and forgets what it was deferred or waiting for approval for. `by` None is the
-    server's own move, which makes nothing unread.
+    server's own move, which makes nothing unread. With `places` the others' rows are left to those.
     """
     bus.lock(project_id)
     row = one(_statement(), [column_id, card_id, project_id])
@@ -90,6 +92,9 @@ def move(
             "completed_at": (completed_at or now) if is_complete else None,
             "defer": defer and to.column_type == ColumnType.ACTIVE,
         }
+    if places is not None:
+        places.move(card.pk, from_id, to.pk, new_position)
+    elif entered:
         shift_columns((from_id, old_position), (to.pk, new_position))
     elif new_position != old_position:
         shift_between(to.pk, old_position, new_position)
@@ -106,14 +111,14 @@ def move(
     )
     bus.publish(event, by=by)
     if is_complete and not was_complete:
-        start_unblocked(card.pk, by=by)
+        start_unblocked(card.pk, by=by, places=places)
     if by is not None and not event.starts and not event.stops:
         card.shown = event.row
     return card
 
 
 @bus.atomically
-def complete_card(card: Card, *, by: int | None) -> Card:
+def complete_card(card: Card, *, by: int | None, places: Places | None = None) -> Card:
     """Stop its agent and move it to the first done column of its board; it stays if there is none.
 
     Repeatable: a card that is complete stays where it is.
@@ -126,14 +131,14 @@ def complete_card(card: Card, *, by: int | None) -> Card:
         return card
     done = first_column(card.column.board_id, ColumnType.DONE)
     if done is not None:
-        return move_card(card, to=done, by=by)
+        return move_card(card, to=done, by=by, places=places)
     if card.completed_at is not None:
         return card
     starting.stop(card, by=by)
     changes = {"completed_at": timezone.now(), "updated_at": timezone.now()}
     write(card, {**changes, **NOT_DEFERRED}, noted_by=by)
     bus.publish(CardUpdated(project_id=card.project_id, card_id=card.pk), by=by)
-    start_unblocked(card.pk, by=by)
+    start_unblocked(card.pk, by=by, places=places)
     return card
 
 
@@ -150,7 +155,7 @@ def activate_card(card: Card, *, by: int | None) -> Card:
 
 
 @bus.atomically
-def start_card(card: Card, *, by: int | None) -> Card:
+def start_card(card: Card, *, by: int | None, places: Places | None = None) -> Card:
     """`activate_card`, for whom it is well if the gate keeps the card deferred."""
     bus.lock(card.project_id)
     card = fresh(card)
@@ -159,7 +164,7 @@ def start_card(card: Card, *, by: int | None) -> Card:
             "The card is done; move it back to work on it again.", code="card_is_complete"
         )
     if card.column.column_type == ColumnType.BACKLOG:
-        return move_card(card, to=starting_column(card), by=by)
+        return move_card(card, to=starting_column(card), by=by, places=places)
     if is_live(card.agent_status):
         return card
     if card.defer:

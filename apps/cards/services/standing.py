@@ -66,10 +66,18 @@ def next_seq(project_id: int) -> int:
     return int(row[0])
 
 
-def close_gap(column_id: int, position: int) -> None:
+def close_gaps(column_id: int, first: int) -> None:
+    """Where cards are gone from a column, the first of them from that position."""
     execute(
-        "UPDATE cards_card SET position = position - 1 WHERE column_id = %s AND position > %s",
-        [column_id, position],
+        """
+        UPDATE cards_card SET position = given.place
+        FROM (
+            SELECT id AS card, %s + ROW_NUMBER() OVER (ORDER BY position) - 1 AS place
+            FROM cards_card WHERE column_id = %s AND position > %s
+        ) AS given
+        WHERE id = given.card
+        """,
+        [first, column_id, first],
     )
 
 
