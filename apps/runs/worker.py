@@ -89,6 +89,7 @@ class Loop(Threads):
                 owns = True
                 claim = Claim(kind.name, run_id, fence, self.host_id, worker_id)
                 await self.database(partial(kind.interrupt, claim))
+                logger.info("%s did not end in time and is left to the next worker", claim.wire_id)
         if not owns:
             await self.database(lambda: leases.sign_off(worker_id, self.data_dir))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,43 @@ def test_a_stop_whose_commits_are_cut_is_no_crash_and_the_work_goes_on(
         assert session["status"] == "completed", session
         assert board.assert_gapless(card)
         assert len(board.conversations(card)) == 1
+
+
+def test_a_run_that_ends_too_slowly_for_a_stop_is_left_as_interrupted_to_the_next_worker(
+    servers: Servers, tmp_path: Path
+) -> None:
+    stopping, began = [False], [0.0]
+
+    def decide(_statements: bytes) -> When | None:
+        """For longer than a run has to end itself, and shorter than the worker has to sign off."""
+        if not stopping[0]:
+            return None
+        began[0] = began[0] or time.monotonic()
+        return "before" if time.monotonic() - began[0] < 3.4 else None
+
+    def ask(columns: str) -> tuple[Any, ...]:
+        (row,) = servers.postgres.ask(servers.database, f"SELECT {columns}")
+        return row
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        card = board.work(board.make_project(), "[say one] [sleep 8] [say end]")
+        board.wait_said(card, "one")
+        stopping[0] = True
+        board.stop()
+        stopping[0] = False
+        assert "sess_001 did not end in time" in board.log()
+        assert ask("state, deaths FROM agents_agentsession") == ("interrupted", 0)
+        # By it the next one finds what is to be swept.
+        assert ask("COUNT(*) FROM runs_worker") == (1,)
+        board.start()
+        session = board.finish(card, timeout=60)
+        assert session["status"] == "completed", session
+        assert board.assert_gapless(card)
+        assert ask("MAX(resumes) FROM agents_turn") == (0,)
+        assert ask("COUNT(*) FROM runs_worker") == (1,)
 
 
 def test_a_cut_at_any_commit_of_the_worker_changes_nothing_for_its_jobs(
