@@ -6,7 +6,7 @@ PYTEST ?= $(BIN)/pytest -n 2 --dist loadfile
 PYTEST_FAULTS ?= $(BIN)/pytest -n 4 --dist worksteal
 export PYTHON
 
-.PHONY: run test test-faults lint bench lock dev
+.PHONY: run test test-faults fuzz lint bench lock dev
 
 run: ## Install what is needed and start the server
 	@scripts/venv requirements.txt
@@ -21,6 +21,9 @@ test: lint ## Everything that must hold: style, types, imports, tests
 
 test-faults: dev ## Dying servers and processes, on both databases; KANBAN_TEST_FAULT_ROUNDS=20 for a tenth
 	$(PYTEST_FAULTS) -m faults tests/faults
+
+fuzz: dev ## Many requests of every kind, each time others; KANBAN_TEST_EXAMPLES says how many an operation
+	KANBAN_TEST_EXAMPLES=$${KANBAN_TEST_EXAMPLES:-200} $(PYTEST) --dist worksteal tests/fuzz
 
 lint: dev
 	$(BIN)/ruff format --check
