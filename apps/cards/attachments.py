@@ -94,7 +94,8 @@ def content(attachment: Attachment) -> bytes:
 
 def remove_due(host: str) -> None:
     """Remove this host's files that belong to nothing any more; called every two seconds, repeatable."""
-    rows = Attachment.objects.filter(host_id=host)
+    # One that came without its file is of no host.
+    rows = Attachment.objects.filter(host_id__in=(host, ""))
     _remove(rows.filter(card=None).exclude(state=Attachment.State.RECEIVING))
     _remove(
         rows.filter(
@@ -113,5 +114,6 @@ def _remove(rows: Iterable[Attachment]) -> None:
 
 def discard(attachment: Attachment) -> None:
     """First the file, then the row, which says that there may be one."""
-    kept_files.remove(root() / attachment.folder)
+    if attachment.folder:
+        kept_files.remove(root() / attachment.folder)
     Attachment.objects.filter(pk=attachment.pk).delete()

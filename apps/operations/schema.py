@@ -5,7 +5,9 @@ from typing import Literal, TypedDict
 from apps.common.described import Operation, Operations
 from apps.operations.schema_views import DocsView, EventsSchemaView, PageScriptView, SchemaView
 from apps.operations.setting_views import ContextRelayInput, ContextRelayView
+from apps.operations.transfer_views import ExportViewSet, ImportView
 from apps.operations.views import HealthView
+from apps.projects.schema import Project
 
 TAG = "Server"
 
@@ -18,7 +20,40 @@ class ContextRelay(TypedDict):
     mode: Literal["off", "manual", "auto"]
 
 
+IMPORT = {
+    "type": "object",
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "path": {"type": "string"},
+        "organizationId": {"type": "string"},
+    },
+    "required": ["file", "path"],
+}
+
 OPERATIONS: Operations = {
+    ExportViewSet: {
+        "export": Operation(
+            "Take a project along as a file",
+            {"type": "object"},
+            bare=True,
+            text="Without credentials, people, messages and the content of attachments.",
+        )
+    },
+    ImportView: {
+        "post": Operation(
+            "Make a project from a file that an export wrote",
+            Project,
+            IMPORT,
+            body_type="multipart/form-data",
+            status=201,
+            conflicts=("bad_presets",),
+            errors={
+                403: "`path_taken`: somebody else's project lies there.",
+                404: "There is no such organization.",
+            },
+            text="All of it or nothing; no agent starts.",
+        )
+    },
     HealthView: {
         "get": Operation(
             "Whether everything works",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import Q
@@ -33,17 +35,33 @@ def create_project(
 
 @bus.atomically
 def _insert(user: User, *, name: str, place: places.Place, organization_id: int | None) -> Project:
+    project = make_project(user, name=name, place=place, organization_id=organization_id)
+    lifecycle.created(project)
+    return project
+
+
+def make_project(
+    user: User,
+    *,
+    name: str,
+    place: places.Place,
+    organization_id: int | None,
+    own_settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Project:
+    """With its event stream and nothing in it, inside the transaction of whoever puts that there."""
     if organization_id is not None:
         _hold_organization(organization_id, user)
-    project = Project.objects.create(
+    project = Project(
         name=name,
         path=str(place.path),
         is_git=place.is_git,
         owner=user,
         organization_id=organization_id,
+        own_settings={name: each for name, each in own_settings.items() if each is not None},
     )
+    settings.settle(project, set(project.own_settings))
+    project.save()
     bus.create_stream(project.pk)
-    lifecycle.created(project)
     return project
 
 

@@ -41,7 +41,8 @@ def _shapes(user: User, found: list[Membership]) -> list[dict[str, Any]]:
     return [membership_shape(each, numbers[each.project.pk]) for each in found]
 
 
-def _shape(user: User, project_id: int) -> dict[str, Any]:
+def shape_for(user: User, project_id: int) -> dict[str, Any]:
+    """The project as this person has it; a 404 if they don't reach it."""
     found = membership(user, project_id)
     if found is None:
         raise nothing_here()
@@ -60,7 +61,7 @@ class ProjectsView(APIView):
     def post(self, request: Request) -> Response:
         user = caller(request)
         project = services.create_project(user, **checked(CreateProjectInput, request.data))
-        return Response(_shape(user, project.pk), status=201)
+        return Response(shape_for(user, project.pk), status=201)
 
 
 class ProjectsOrderView(APIView):
@@ -112,7 +113,7 @@ class ProjectViewSet(ProjectScopedViewSet):
         if ADMINS_ONLY & body.keys():
             require(self.membership.role, Role.ADMIN)
         services.update_project(self.project, **body, by=self.user.pk)
-        return Response(_shape(self.user, self.project.pk))
+        return Response(shape_for(self.user, self.project.pk))
 
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         services.delete_project(self.project, by=self.user.pk)
@@ -130,7 +131,7 @@ class ProjectViewSet(ProjectScopedViewSet):
         credential_id = checked(CredentialInput, request.data)["credential_id"]
         require_assignable(credential_id, self.user)
         services.set_credential(self.project, credential_id, by=self.user.pk)
-        return Response(_shape(self.user, self.project.pk))
+        return Response(shape_for(self.user, self.project.pk))
 
     def settings_by_origin(self, request: Request, **kwargs: Any) -> HttpResponse:
         with told():

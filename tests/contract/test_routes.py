@@ -14,7 +14,6 @@ NOT_YET = {
     "admin-users.delete",
     "admin-users.reset-password",
     "admin-users.check-delete",
-    "projects.export",
     "agents.history",
     "agents.retry",
     "agents.relaunch",
@@ -43,7 +42,6 @@ NOT_YET = {
     "oidc.test",
     "oidc.login",
     "oidc.callback",
-    "projects.import",
 }
 
 

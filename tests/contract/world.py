@@ -139,4 +139,5 @@ def _ids(project: Project, alice: User, fred: User, meadow: Path) -> dict[str, A
         "userId": fred.pk,
         "email": factories.invite(project, "gone@example.org").email,
         "folder": str(meadow),
+        "exported": '{"formatVersion": 1, "project": {"name": "Meadow"}}',
     }
