@@ -30,7 +30,9 @@ _SHOWN_AS = (
 _SHORTSTAT = re.compile(
     rb" (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?"
 )
-_HUNK = re.compile(rb"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@", re.MULTILINE)
+# Each begins with the end of the line before: to look for a `^` takes ten times as long.
+_HEAD = re.compile(rb"\ndiff --git [^\n]*")
+_HUNK = re.compile(rb"\n@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 # What git says of a file that went away, or became another one, between its being listed and being read.
 _WENT_AWAY = re.compile(r"stat '|unable to read files to diff|cannot hash |readlink\(|short read")
 _TRIES = 3
@@ -175,8 +177,9 @@ def _counted(patch: bytes) -> tuple[int, int, int] | None:
     A line's first byte tells content from headers, except `-` and `+`; so those are reckoned from the
     hunks' sizes less the lines they have in common.
     """
-    heads = re.findall(rb"^diff --git .*$", patch, re.MULTILINE)
-    if len(set(heads)) != len(heads) or re.search(rb"^\* Unmerged", patch, re.MULTILINE):
+    patch = b"\n" + patch
+    heads = _HEAD.findall(patch)
+    if len(set(heads)) != len(heads) or b"\n* Unmerged" in patch:
         return None
     common = patch.count(b"\n ")
     before = after = 0
