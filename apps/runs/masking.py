@@ -31,8 +31,10 @@ class Secrets:
         """How many characters at the end of a stream may be the beginning of a secret."""
         most = 0
         for value in self.values:
-            for length in range(min(len(value) - 1, len(text)), most, -1):
-                if text.endswith(value[:length]):
-                    most = length
-                    break
+            # Nearly always there is none of its first letters, or one that something else follows.
+            start = text.find(value[0], max(0, len(text) - len(value) + 1))
+            while start >= 0 and not value.startswith(text[start:]):
+                start = text.find(value[0], start + 1)
+            if start >= 0:
+                most = max(most, len(text) - start)
         return most
