@@ -33,9 +33,13 @@ NOT_DEFERRED = {
 }
 
 
-def move_card(card: Card, *, to: Column, by: int | None, places: Places | None = None) -> Card:
+def move_card(
+    card: Card, *, to: Column, by: int | None, defer: bool = False, places: Places | None = None
+) -> Card:
     """`move` to the end of the column, for who has read both already."""
-    return move(card.pk, project_id=card.project_id, column_id=to.pk, by=by, places=places)
+    return move(
+        card.pk, project_id=card.project_id, column_id=to.pk, by=by, defer=defer, places=places
+    )
 
 
 def _statement() -> str:
