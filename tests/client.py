@@ -72,7 +72,7 @@ class Api:
         )
         if status is not None:
             assert self.response.status_code == status, self.response.content.decode()[:2_000]
-        if not self.response.content or self.response["Content-Type"] != "application/json":
+        if not self.response.content:
             return None
         if self.response["Content-Type"] != "application/json" or self.response.has_header(
             "Content-Disposition"
