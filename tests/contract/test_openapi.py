@@ -76,6 +76,14 @@ def test_every_conflict_that_is_described_can_happen() -> None:
     assert {code for code in described if f'"{code}"' not in program} == set()
 
 
+def test_people_are_told_only_of_addresses_that_there_are() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+    named = re.findall(r"\b(GET|POST|PUT|PATCH|DELETE) (/api/[\w/{}-]+)", text)
+    assert len(named) > 3
+    told = {(method, re.sub(r"\{\w+\}|[a-z]+_\d+", "{}", path)) for method, path in named}
+    assert told - operations().keys() == set()
+
+
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     name = schema.get("$ref", "").rpartition("/")[2]
     return DOCUMENT["components"]["schemas"][name] if name else schema
