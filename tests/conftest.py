@@ -57,6 +57,7 @@ from apps.accounts import authentication, personal_tokens  # noqa: E402
 from apps.accounts.models import Role, User  # noqa: E402
 from apps.accounts.passwords import Argon2Hasher  # noqa: E402
 from apps.cards import bodies  # noqa: E402
+from apps.projects import counts  # noqa: E402
 from apps.projects.models import Project  # noqa: E402
 from tests import factories  # noqa: E402
 from tests.client import Api  # noqa: E402
@@ -73,6 +74,7 @@ def _nothing_remembered() -> Iterator[None]:
     authentication.forget_all()
     personal_tokens.forget_uses()
     bodies.forget_all()
+    counts.forget_all()
     yield
     authentication.forget_all()
 

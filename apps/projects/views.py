@@ -37,7 +37,7 @@ ADMINS_ONLY = project_settings.ADMINS_ONLY | {"name"}
 
 
 def _shapes(user: User, found: list[Membership]) -> list[dict[str, Any]]:
-    numbers = counts.count_all(user.pk, [each.project.pk for each in found])
+    numbers = counts.count_all(user.pk, found)
     return [membership_shape(each, numbers[each.project.pk]) for each in found]
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import agents, cards, starting
+from tests.bench import agents, cards, searching, starting
 from tests.bench.steady import steady
 from tests.bench.table import Row, render
 from tests.process.server import ROOT
@@ -74,6 +74,7 @@ def main() -> int:
         "list10000": _lists([10_000]),
         "create": _on_both(cards.create),
         "move": _on_both(cards.move),
+        "search": searching.search,
         "fanout": _fanout,
         "steady": _steady,
         "diff": agents.diff,

@@ -12,8 +12,6 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.contract.document import wrong_frame
-
 Frame = dict[str, Any]
 MOST_CHECKED = 20
 
@@ -125,6 +123,9 @@ class Watch:
 
     def _check(self) -> None:
         """What came is as the schema of the socket says; of each type only so many, for the sake of time."""
+        # It needs Django's settings, which the bench, with the same boards, does without.
+        from tests.contract.document import wrong_frame
+
         of_type: dict[str, list[Frame]] = {}
         for frame in self.frames:
             of_type.setdefault(frame["type"], []).append(frame)
