@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from apps.accounts.models import User
 from apps.cards import services
+from apps.events import telling
 from tests import factories
 from tests.realtime.client import Client
 from tests.realtime.conftest import World
+
+
+def _wait_until_told(client: Client, person: User) -> None:
+    """Notifications are not stored, and after a failure of Redis nobody is told anything for a second."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        telling.tell_user(person.pk, '{"type":"notification","data":{}}')
+        if not client.is_silent():
+            return
+    raise AssertionError("no news reached this person's socket")
 
 
 def test_a_persons_own_sockets_hear_of_what_waits_in_their_projects(
@@ -19,10 +31,16 @@ def test_a_persons_own_sockets_hear_of_what_waits_in_their_projects(
     alice, again, bob, charlie = (
         connect(person) for person in (world.alice, world.alice, world.bob, world.charlie)
     )
+    for client, person in (
+        (alice, world.alice),
+        (again, world.alice),
+        (bob, world.bob),
+        (charlie, world.charlie),
+    ):
+        _wait_until_told(client, person)
     for client in (alice, again, bob, charlie):
-        # Answered: so it is there.
-        client.say("subscribe", projectId=999_999)
-        client.next()
+        while not client.is_silent():
+            pass
     active = factories.column(project, "active")
     card = factories.make_card(project, column=active, defer=True)
     for client in (alice, again, bob):
