@@ -198,7 +198,10 @@ def test_a_killed_agents_detached_grandchild_writes_nothing_two_seconds_later(
         card = board.work(board.make_project(), "[grandchild ticks] [say one] [sleep 60]")
         board.wait_said(card, "one")
         ticks = board.worktree(card) / "ticks"
-        until(lambda: ticks.stat().st_size > 5, what="the grandchild's writing")
+        until(
+            lambda: ticks.exists() and ticks.stat().st_size > 5,
+            what="the grandchild's writing",
+        )
         grandchild = next(each for each in board.agents() if each.ppid() == 1)
         agent = alive(board, card)[0]
         killed_at = time.monotonic()
