@@ -157,7 +157,8 @@ def told(row: Row) -> Row:
         shown["queueReason"] = None
     if "statusText" in row and row["status"] in ("queued", "interrupted"):
         shown.pop("statusText")
-    elif "no sign of life" in (shown.get("statusText") or ""):
+    elif "no sign of life" in (shown.get("statusText") or "") or row.get("cancelRequested"):
+        # Nor that one is silent, which is said before anything else of a session that it runs.
         shown["statusText"] = None
     return shown
 

@@ -49,7 +49,8 @@ def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
     project = board.make_project()
     pids = {role: board.pid(role) for role in ("web", "worker", "redis")}
     rounds = share(10)
-    seconds = 12 * rounds
+    # Longer than the disk is full: an agent that ends meanwhile can't keep its own session and says so.
+    seconds = 20 * rounds
     cards = [board.work(project, f"[lines 50/s for {seconds} s] [say end]") for _ in range(AGENTS)]
     for card in cards:
         board.wait_said(card, "line 20")
@@ -129,7 +130,8 @@ def _fill_and_empty(board: Board, postgres: PostgreSQL, space: SmallDisk) -> Non
     project = board.make_project()
     pids = {role: board.pid(role) for role in ("web", "worker")}
     rounds, made = share(10), list[str]()
-    seconds = 12 * rounds
+    # Longer than the disk is full: an agent that ends meanwhile can't keep its own session and says so.
+    seconds = 20 * rounds
     cards = start_agents(board, project, seconds)
     for _ in range(rounds):
         space.fill()
