@@ -150,7 +150,7 @@ OPERATIONS: Operations = {
     },
     ChangePasswordView: {
         "post": Operation(
-            "Change my password; all my tokens but the one in the answer end",
+            "Change my password; all my sign-ins end but the one in the answer, personal tokens stay",
             SignedIn,
             ins.ChangePasswordInput,
             conflicts=("no_password",),
