@@ -242,6 +242,7 @@ def _group_lives(group: int) -> bool:
 
 def _environment(pid: int) -> bytes:
     """Empty where it can't be read. In the middle of exec there seems to be none: it is asked for again."""
+    empty_at = None
     for _ in range(_EXEC_TRIES):
         data = _environment_now(pid)
         if data != b"":
@@ -250,7 +251,10 @@ def _environment(pid: int) -> bytes:
         if not fields or fields[0] in (b"Z", b"X") or fields[_VSIZE] == b"0":
             return b""
         if fields[_ENV_START] == fields[_ENV_END] != b"0":
-            return b""
+            # So it stands for a moment of every exec too, but then not twice at the same address.
+            if empty_at == fields[_ENV_START]:
+                return b""
+            empty_at = fields[_ENV_START]
         time.sleep(0.0005)
     return b""
 

@@ -305,6 +305,38 @@ def test_a_sweep_that_finds_nothing_is_cheap() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
+def test_a_program_in_the_middle_of_exec_never_seems_to_have_no_environment(tmp_path: Path) -> None:
+    """Its end is written after its start: 1 look in 8,500 finds both at the same place."""
+    program = tmp_path / "again"
+    program.write_text('#!/bin/sh\nexec "$0"\n')
+    program.chmod(0o700)
+    child = subprocess.Popen(
+        [str(program)], env={"BOARD_RUN": "hexec:sess_001.1"}, start_new_session=True
+    )
+    try:
+        time.sleep(0.002)
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            assert b"BOARD_RUN" in processes._environment(child.pid)
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
+def test_a_program_without_an_environment_holds_up_no_sweep() -> None:
+    child = subprocess.Popen(["/bin/sleep", "30"], env={}, start_new_session=True)
+    try:
+        time.sleep(0.1)
+        began = time.perf_counter()
+        assert processes._environment(child.pid) == b""
+        assert time.perf_counter() - began < 0.03
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
 def test_a_sweep_finds_what_is_in_the_middle_of_exec(tmp_path: Path) -> None:
     """For a moment such a process has no environment, as far as /proc can tell."""
     program = tmp_path / "again"
