@@ -67,9 +67,11 @@ class ScriptOutput(models.Model):
     """A piece of what a run has printed; only the last 64 KB of them are kept.
 
     `truncated`: something between the piece before and this one was left out, since it came too fast.
+    (fence, ordinal) names the piece within the worker's own stream: after a commit whose answer was lost, the
+    sink sees by it what is stored already.
     """
 
-    # The constraint below begins with it.
+    # Two constraints below begin with it.
     run = models.ForeignKey(
         ScriptRun, on_delete=models.CASCADE, related_name="output", db_index=False
     )
@@ -84,6 +86,7 @@ class ScriptOutput(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["run", "index"], name="one_output_per_index"),
+            models.UniqueConstraint(fields=["run", "fence", "ordinal"], name="one_output_per_line"),
         ]
 
     def __str__(self) -> str:
