@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from apps.accounts.models import PersonalToken, User
@@ -87,7 +87,7 @@ def note_use(token_id: int) -> None:
     _noted[token_id] = now
     try:
         _store_use(token_id)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("the use of a token can't be noted: %s", error)
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from apps.accounts import personal_tokens, services
@@ -214,15 +215,21 @@ def test_the_last_use_is_noted_once_a_minute(
     assert second > first
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("database or disk is full"), InterfaceError("connection already closed")],
+)
 def test_a_use_that_cannot_be_noted_is_no_reason_to_refuse(
-    api: Any, bob: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api: Any,
+    bob: User,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from django.db import OperationalError
+    def refused(token_id: int) -> None:
+        raise error
 
-    def full(token_id: int) -> None:
-        raise OperationalError("database or disk is full")
-
-    monkeypatch.setattr(personal_tokens, "_store_use", full)
+    monkeypatch.setattr(personal_tokens, "_store_use", refused)
     with caplog.at_level(logging.WARNING):
         assert api(factories.make_token(bob)).get("/api/projects") == []
     assert "can't be noted" in caplog.text
