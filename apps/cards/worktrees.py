@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from apps.cards import elsewhere, patches
 from apps.cards.events import CardUpdated
@@ -21,6 +22,7 @@ from apps.cards.models import Card, Worktree
 from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus
+from apps.events.writing import turn
 from apps.host import changes, git, processes, worktrees
 from apps.host.changes import Diff
 from apps.host.disk import flock
@@ -116,14 +118,14 @@ def _prepare_locked(
         row = _new_row(card, host_id, project.base_branch or info.head_branch, run)
     else:
         # Where it is used it is: its host may have gone, and its directory may be shared.
-        Worktree.objects.filter(pk=row.pk).update(session_wire_id=run, host_id=host_id)
+        _update(Worktree.objects.filter(pk=row.pk), session_wire_id=run, host_id=host_id)
     path = Path(row.path)
     if row.state == Worktree.State.READY and worktrees.valid(path, repository):
         worktrees.clear_stale_locks(path)
         return Place(path)
     lost = row.state == Worktree.State.READY
     ours = Worktree.objects.filter(card_id=card.pk).exclude(state=Worktree.State.REMOVING)
-    if row.pk is not None and not ours.update(state=Worktree.State.CREATING):
+    if row.pk is not None and not _update(ours, state=Worktree.State.CREATING):
         raise _gone()
     if path.exists() or path.is_symlink():
         if row.branch is None:
@@ -153,7 +155,7 @@ def _prepare_locked(
         )
     except HostError:
         # git took its branch back, or the name is somebody else's; either way it isn't the card's.
-        ours.filter(state=Worktree.State.CREATING).update(**known)
+        _update(ours.filter(state=Worktree.State.CREATING), **known)
         raise
     if not _made(row, made):
         _remove(row, force=True)
@@ -166,10 +168,16 @@ def _record_branch(row: Worktree, name: str, start: str | None) -> None:
     row.branch, row.owns_branch, row.base_commit = name, True, start or row.base_commit
     if row.pk is None:
         _insert(row)
-    elif not Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING).update(
-        branch=name, owns_branch=True, base_commit=row.base_commit
-    ):
+        return
+    ours = Worktree.objects.filter(pk=row.pk, state=Worktree.State.CREATING)
+    if not _update(ours, branch=name, owns_branch=True, base_commit=row.base_commit):
         raise _gone()
+
+
+def _update(rows: QuerySet[Worktree], **changes: Any) -> int:
+    """How many there are. A statement by itself; whoever makes a worktree stands in line like the others."""
+    with turn():
+        return rows.update(**changes)
 
 
 @bus.atomically
@@ -297,7 +305,8 @@ def remove_due(host_id: str) -> None:
         try:
             with _one_at_a_time(row.card_id, timeout=0):
                 _remove(row, force=row.forced)
-                row.delete()
+                with turn():
+                    row.delete()
             _said.pop(row.card_id, None)
         except (HostError, OSError) as error:
             _say_if_new(row.card_id, str(error))

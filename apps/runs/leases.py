@@ -42,7 +42,8 @@ def register(data_dir: Path, host_id: str, pid: int) -> Lease:
     if lock is None:
         raise RuntimeError("a new worker's lock is held by somebody else")
     try:
-        Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
+        with turn():
+            Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
     except BaseException:
         # It will be tried under another name; a row that was made all the same must not seem to live.
         lock.release()
@@ -58,7 +59,9 @@ def beat(worker_id: str) -> bool:
 
 
 def sign_off(worker_id: str, data_dir: Path) -> None:
-    Worker.objects.filter(pk=worker_id).delete()
+    """The row and its lock file go."""
+    with turn():
+        Worker.objects.filter(pk=worker_id).delete()
     (data_dir / "workers" / worker_id).unlink(missing_ok=True)
 
 
@@ -136,7 +139,8 @@ class Observer:
 
     def forget_host(self, host_id: str) -> None:
         """Its runs have ended; a worker of it that lives on after all signs on again."""
-        Worker.objects.filter(host_id=host_id).delete()
+        with turn():
+            Worker.objects.filter(host_id=host_id).delete()
 
     def _lock_is_free(self, worker_id: str) -> bool:
         path = self.data_dir / "workers" / worker_id
@@ -149,10 +153,9 @@ class Observer:
         return True
 
     def forget(self, worker_id: str) -> None:
-        """Its runs have all been taken over: the row and its lock file go."""
-        Worker.objects.filter(pk=worker_id).delete()
+        """Its runs have all been taken over."""
+        sign_off(worker_id, self.data_dir)
         self.seen.pop(worker_id, None)
-        (self.data_dir / "workers" / worker_id).unlink(missing_ok=True)
 
 
 _started = time.monotonic()

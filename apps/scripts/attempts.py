@@ -128,6 +128,7 @@ def interrupted(claim: Claim) -> None:
             runs.end(run, State.FAILED, (SERVER_STOPPED, wording.SERVER_STOPPED))
 
 
+@bus.atomically
 def prune(claim: Claim, before: int) -> None:
     """Remove the run's output up to that ordinal."""
     old = ScriptOutput.objects.filter(run_id=claim.run_id, fence=claim.fence, ordinal__lt=before)
