@@ -75,15 +75,19 @@ def _new_files_known(on: Tree, entries: bytes) -> Iterator[Path | None]:
     """A copy of the index in which new files are entered; None if there are none.
 
     As names only: nothing is hashed, no filter runs, and a file that goes away meanwhile is simply not
-    there. The copy keeps what git knows of unchanged files.
+    there. The copy keeps what git knows of unchanged files, and its age: git trusts what it knows of a file
+    only if that is older than the index, so a younger copy would hide a change made in the second in which
+    the file was entered.
     """
     if not entries:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="kanban-index-") as folder:
         index = Path(folder, "index")
-        with contextlib.suppress(FileNotFoundError):
-            index.write_bytes((on.dirs.own / "index").read_bytes())
+        with contextlib.suppress(FileNotFoundError), (on.dirs.own / "index").open("rb") as real:
+            index.write_bytes(real.read())
+            age = os.fstat(real.fileno())
+            os.utime(index, ns=(age.st_atime_ns, age.st_mtime_ns))
         env = tree_environment(on, index)
         run(["update-index", "-z", "--index-info"], cwd=on.path, env=env, data=entries)
         yield index

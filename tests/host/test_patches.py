@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from apps.cards import patches
-from apps.host import worktrees
+from apps.host import changes, worktrees
 from tests.host.conftest import Repository
 
 
@@ -50,3 +50,24 @@ def test_a_removal_that_is_repeated_keeps_the_first_patch(repo: Repository, data
     assert removal.patch is not None
     assert removal.patch.name != name
     assert "+the rest" in removal.patch.read_text()
+
+
+def test_a_change_in_the_second_of_the_checkout_is_not_missed(
+    repo: Repository, data_dir: Path
+) -> None:
+    """Of the same length, it is told from what was checked out only by the age of the index."""
+    for name in ("a.txt", "b.txt"):
+        repo.write(name, "one\n")
+    repo.commit("two files")
+    while not 0.05 < time.time() % 1 < 0.3:
+        time.sleep(0.01)
+    path = data_dir / "worktrees" / "card_001"
+    worktrees.create(
+        repo.path, path, branch="card/card_001", base="main", owns_branch=False, data_dir=data_dir
+    )
+    for name in ("a.txt", "b.txt"):
+        (path / name).write_text("two\n")
+    (path / "new.txt").write_text("new\n")
+    time.sleep(1)
+    found = changes.diff(path, "main")
+    assert (found.files_changed, found.insertions, found.deletions) == (3, 3, 2)
