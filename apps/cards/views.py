@@ -109,7 +109,8 @@ class CardViewSet(ProjectScopedViewSet):
         "set_pipeline": Role.MEMBER,
         "bulk": Role.MEMBER,
     }
-    tokens = Tokens.ALL
+    # Whoever chooses a card's key uses it: that is for people.
+    tokens = dict.fromkeys(roles.keys() - {"credential"}, Tokens.ALL)
 
     def card(self) -> Card:
         found = card_of(self.project.pk, self.kwargs["card_id"])

@@ -125,19 +125,21 @@ def test_a_projects_token_sees_that_project_alone(api: Any, project: Project, ro
         ("GET", "/api/credentials"),
         ("POST", "/api/credentials"),
         ("PUT", "/api/projects/{project}/credential"),
+        ("PUT", "/api/projects/{project}/cards/{card}/credential"),
         ("PATCH", "/api/projects/{project}"),
     ],
 )
 def test_no_token_reaches_what_only_people_may(
     api: Any, project: Project, alice: User, root: User, method: str, path: str
 ) -> None:
+    card = factories.make_card(project)
     for person in (alice, root):
         for token in (
             factories.make_token(person),
             factories.make_token(person, project_id=project.pk),
         ):
             client = api(token)
-            error = client.request(method, path.format(project=project.pk), {}, 403)
+            error = client.request(method, path.format(project=project.pk, card=card.pk), {}, 403)
             assert error["code"] == "token_not_allowed"
             assert error["message"].endswith("Sign in as a person to use it.")
 

@@ -142,6 +142,15 @@ def test_a_view_that_says_nothing_takes_no_token() -> None:
     assert taken_by(object(), "GET") is Tokens.NONE
 
 
+def test_nothing_that_concerns_a_credential_is_for_tokens() -> None:
+    concerned = [
+        each
+        for each in endpoints()
+        if "credential" in each.path or any("credential" in name for name in each.body)
+    ]
+    assert {each.reached_by for each in concerned} <= {"none"}
+
+
 SCOPED = [
     (route.path, route.view, route.method, str(route.action))
     for route in routes()
