@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db import connection
 
 from apps.accounts.models import User
 from apps.common.errors import Forbidden, Invalid
@@ -13,6 +14,8 @@ from apps.host import git, paths
 from apps.host.errors import HostError
 from apps.projects.memberships import Role, memberships
 from apps.projects.models import Project
+
+_PATHS = 0x70617468  # "path"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,20 @@ def inspect(raw: str, user: User) -> Place:
         )
     _refuse_if_taken(path, user)
     return Place(path, info.is_git)
+
+
+def hold(place: Place, user: User) -> None:
+    """Nobody else makes a project until the transaction ends, and whoever was faster keeps the place.
+
+    What `inspect` saw may be history by now. Comes before all other locks; on SQLite the transaction itself
+    is that lock (IMMEDIATE).
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("places.hold needs a transaction")
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PATHS])
+    _refuse_if_taken(place.path, user)
 
 
 def _refuse_if_taken(path: Path, user: User) -> None:

@@ -49,6 +49,7 @@ def make_project(
     own_settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Project:
     """With its event stream and nothing in it, inside the transaction of whoever puts that there."""
+    places.hold(place, user)
     if organization_id is not None:
         _hold_organization(organization_id, user)
     project = Project(

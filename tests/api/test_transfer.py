@@ -384,7 +384,7 @@ def test_a_project_of_two_thousand_cards_goes_through_in_few_queries(
     document = exported(api, bob, project)
     card = document["cards"][0]
     document["cards"] = [{**card, "id": number, "title": str(number)} for number in range(1, 2_001)]
-    with django_assert_max_num_queries(60):
+    with django_assert_max_num_queries(62):
         made = imported(api, bob, document, plain)
     with django_assert_max_num_queries(14):
         again = exported(api, bob, made["id"])
