@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from apps.accounts.models import User
 
@@ -18,6 +20,8 @@ class Provider(models.TextChoices):
     CODEX_LOGIN = "codex-login"
 
 
+# An agent keeps the token that it was started with, so it should have some of its life before it.
+_AHEAD = timedelta(minutes=15)
 LOGINS = (Provider.CLAUDE_LOGIN, Provider.CODEX_LOGIN)
 
 
@@ -28,7 +32,11 @@ class CredentialQuerySet(models.QuerySet["Credential"]):
 
 
 class Credential(models.Model):
-    """A key somebody owns. `sealed` is the encrypted key (see `credentials.sealing`); `hint` its mask."""
+    """A key somebody owns. `sealed` is the encrypted key (see `credentials.sealing`); `hint` its mask.
+
+    A token got by signing in may end, at `expires_at`; `renewal` is the encrypted refresh token that gets the
+    next one, and until `renewing_until` somebody is asking for it.
+    """
 
     class AuthType(models.TextChoices):
         API_KEY = "api_key"
@@ -46,6 +54,9 @@ class Credential(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     sealed = models.BinaryField(null=True)
     hint = models.CharField(max_length=20, null=True)
+    expires_at = models.DateTimeField(null=True)
+    renewal = models.BinaryField(null=True)
+    renewing_until = models.DateTimeField(null=True)
     base_url = models.URLField(max_length=500, null=True)
     model = models.CharField(max_length=200, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -55,6 +66,13 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it is time to get the next token (`credentials.renewing`)."""
+        if self.renewal is None or self.expires_at is None:
+            return False
+        return self.expires_at - timezone.now() < _AHEAD
 
 
 class OAuthAttempt(models.Model):

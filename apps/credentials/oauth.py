@@ -9,30 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.common.errors import Conflict, Invalid
-from apps.common.outbound import Deadline, Unreachable, ask
+from apps.credentials import granting, renewing
 from apps.credentials.models import Credential, OAuthAttempt, Provider
 from apps.credentials.sealing import CannotUnseal, seal, unseal
 from apps.credentials.verifying import cleaned
 from apps.events.bus import atomically
-from kanban_agents.env import OAuthClient
 
 MINUTES = 10
-SECONDS = 10.0
-# It goes into a header and into the environment of a process.
-_TOKEN = re.compile(r"[\x21-\x7e]{1,10000}")
 _NAMES = {
     Provider.OPENAI: "OpenAI",
     Provider.OPENAI_COMPATIBLE: "Model server",
@@ -61,20 +53,8 @@ class Status:
 _DELETED = Status("failed", "Somebody has deleted this credential meanwhile.")
 
 
-def client_for(provider: str) -> OAuthClient:
-    client: OAuthClient | None = settings.OAUTH_CLIENTS.get(provider)
-    if client is None:
-        known = ", ".join(sorted(settings.OAUTH_CLIENTS)) or "none"
-        raise Invalid(
-            f"Nobody can sign in at {provider} here; there is an OAuth client for: {known}. Enter an"
-            " API key, or ask the operator to set KANBAN_OAUTH_CLIENTS.",
-            code="oauth_not_available",
-        )
-    return client
-
-
 def start(user: User, *, provider: str, redirect_uri: str) -> Started:
-    client = client_for(provider)
+    client = granting.client_for(provider)
     state, verifier, browser = (secrets.token_urlsafe(32) for _ in range(3))
     attempt = _store(
         user,
@@ -150,14 +130,14 @@ def finish(attempt: OAuthAttempt, *, code: str, error: str) -> Status:
     if not unused.update(used_at=now):
         credential = Credential.objects.filter(pk=attempt.credential_id).first()
         return status(credential) if credential else _DELETED
-    token = None
+    given: granting.Grant | granting.Refused
     if error:
-        problem = f"The provider says: {cleaned(error)}"
+        given = granting.Refused(f"The provider says: {cleaned(error)}", final=True)
     elif not code:
-        problem = "The provider sent no code."
+        given = granting.Refused("The provider sent no code.", final=True)
     else:
-        problem, token = _exchange(attempt, code)
-    return _settle(attempt, token, problem)
+        given = _exchange(attempt, code)
+    return _settle(attempt, given)
 
 
 def status(credential: Credential) -> Status:
@@ -174,70 +154,40 @@ def status(credential: Credential) -> Status:
 
 
 @atomically
-def _settle(attempt: OAuthAttempt, token: str | None, problem: str) -> Status:
+def _settle(attempt: OAuthAttempt, given: granting.Grant | granting.Refused) -> Status:
     held = Credential.objects.select_for_update(no_key=True).filter(pk=attempt.credential_id)
     credential = held.first()
     if credential is None:
         return _DELETED
-    if token is None:
-        credential.status = Credential.Status.FAILED
-        OAuthAttempt.objects.filter(pk=attempt.pk).update(error=problem)
-    else:
+    fields = ["status", "updated_at"]
+    if isinstance(given, granting.Grant):
         credential.status = Credential.Status.READY
-        credential.sealed = seal(token, credential_id=credential.pk, owner_id=credential.owner_id)
-    credential.save(update_fields=["status", "sealed", "updated_at"])
-    return Status("authorized") if token else Status("failed", problem)
+        renewing.take(credential, given)
+        fields += ["sealed", "renewal", "expires_at"]
+        settled = Status("authorized")
+    else:
+        credential.status = Credential.Status.FAILED
+        OAuthAttempt.objects.filter(pk=attempt.pk).update(error=given.message)
+        settled = Status("failed", given.message)
+    credential.save(update_fields=fields)
+    return settled
 
 
-def _exchange(attempt: OAuthAttempt, code: str) -> tuple[str, str | None]:
-    """(what was wrong, the token): one of them is empty."""
+def _exchange(attempt: OAuthAttempt, code: str) -> granting.Grant | granting.Refused:
     credential = attempt.credential
     try:
-        client = client_for(credential.provider)
         verifier = unseal(
             attempt.verifier, credential_id=credential.pk, owner_id=credential.owner_id
         )
-        headers = {
-            "Accept": "application/json",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "User-Agent": "kanban-agents",
-        }
-        if client.secret:
-            pair = f"{quote(client.id, safe='')}:{quote(client.secret, safe='')}"
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": attempt.redirect_uri,
-            "client_id": client.id,
             "code_verifier": verifier,
         }
-        body = urlencode(form).encode()
-        answer = ask(
-            "POST", client.token_url, headers=headers, body=body, deadline=Deadline(SECONDS)
-        )
+        return granting.ask(credential.provider, form)
     except (Invalid, CannotUnseal) as problem:
-        return problem.message, None
-    except Unreachable as problem:
-        return f"The provider {problem}.", None
-    said = _json(answer.body)
-    if answer.status != 200:
-        reason = said.get("error_description") or said.get("error")
-        told = f": {cleaned(reason, client.secret)}" if isinstance(reason, str) else ""
-        return f"The provider refused to give a token ({answer.status}){told}", None
-    token = said.get("access_token")
-    kind = str(said.get("token_type", "bearer"))
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token) or kind.lower() != "bearer":
-        return "The provider answered without a token that can be used.", None
-    return "", token
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
+        return granting.Refused(problem.message, final=True)
 
 
 def _challenge(verifier: str) -> str:

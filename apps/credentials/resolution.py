@@ -24,7 +24,7 @@ class Usable:
     """`source` says whose it is: one of `SOURCES`, or `server` for the server's environment.
 
     `secret` is empty for a local model server without a key and for a login directory; it may be a token that
-    somebody got by signing in.
+    somebody got by signing in; with `ends_soon` it is to be renewed before it is given to an agent.
     """
 
     credential_id: int | None
@@ -33,6 +33,7 @@ class Usable:
     base_url: str | None
     model: str | None
     source: str
+    ends_soon: bool = False
 
 
 def resolve(candidates: Sequence[int | None]) -> Usable | None:
@@ -50,7 +51,9 @@ def resolve(candidates: Sequence[int | None]) -> Usable | None:
         if row.sealed is not None:
             secret = unseal(row.sealed, credential_id=row.pk, owner_id=row.owner_id)
         source = SOURCES[min(place, len(SOURCES) - 1)]
-        return Usable(row.pk, row.provider, secret, row.base_url, row.model, source)
+        return Usable(
+            row.pk, row.provider, secret, row.base_url, row.model, source, row.ends_soon
+        )
     return _server(os.environ)
 
 

@@ -11,7 +11,7 @@ from apps.accounts.reach import Tokens
 from apps.common import conditional
 from apps.common.kept import from_database
 from apps.common.serializers import checked
-from apps.credentials import services, usage, verifying
+from apps.credentials import renewing, services, usage, verifying
 from apps.credentials.models import Credential
 from apps.credentials.serializers import (
     CreateCredentialInput,
@@ -63,7 +63,11 @@ class VerifyView(APIView):
     tokens = Tokens.NONE
 
     def post(self, request: Request, credential_id: int) -> Response:
-        error = verifying.verify(visible(request, credential_id)).error
+        credential = visible(request, credential_id)
+        if credential.ends_soon:
+            renewing.renew(credential_id)
+            credential = visible(request, credential_id)
+        error = verifying.verify(credential).error
         return Response({"valid": error is None, "error": error})
 
 

@@ -104,7 +104,7 @@ async def _final(
 async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     await _room(kind, handle, around)
-    known = await around.database(lambda: setting.read(claim))
+    known = await _known(handle, around)
     place = await _prepared(handle, around, known.session)
     secrets = Secrets([known.equipment.credential.secret] if known.equipment.credential else [])
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
@@ -139,6 +139,15 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
         activity.close()
         await agent.close()
         await feed.flushed()
+
+
+async def _known(handle: Handle, around: Surroundings) -> setting.Setting:
+    claim = handle.claim
+    known = await around.database(lambda: setting.read(claim))
+    if known.equipment.credential and known.equipment.credential.ends_soon:
+        work = around.disk(lambda: setting.renewed(known, claim))
+        known = await _or_event(handle, work)
+    return known
 
 
 async def _room(kind: Kind, handle: Handle, around: Surroundings) -> None:

@@ -12,6 +12,7 @@ from apps.agents.models import AgentSession
 from apps.agents.runtime.failures import Failed
 from apps.cards import attachments, worktrees
 from apps.common.ids import optional_id, public_id
+from apps.credentials import renewing
 from apps.credentials.resolution import environment as credential_environment
 from apps.host.environment import agent_environment, home_for
 from apps.host.errors import HostError
@@ -61,6 +62,15 @@ def read(claim: Claim) -> Setting:
     person = session.started_by
     name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
     return Setting(session, equipment, name)
+
+
+def renewed(setting: Setting, claim: Claim) -> Setting:
+    """The same, with a token that doesn't end soon if the provider gives one; up to ten seconds."""
+    usable = setting.equipment.credential
+    if usable is None or usable.credential_id is None:
+        return setting
+    renewing.renew(usable.credential_id)
+    return read(claim)
 
 
 def prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> worktrees.Place:
