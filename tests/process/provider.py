@@ -19,13 +19,17 @@ KEY = "sk-ant-a-key-for-tests-0123456789"
 
 
 class Provider:
-    """Use as a context manager; `url` is for a credential's `baseUrl`."""
+    """Use as a context manager; `url` is for a credential's `baseUrl`. It takes any key, or one of `keys`."""
 
-    def __init__(self, scripts: list[Script], folder: Path) -> None:
+    def __init__(self, scripts: list[Script], folder: Path, keys: list[str] | None = None) -> None:
         self._scenario = folder / "scenario.json"
-        self._scenario.write_text(
-            json.dumps({"name": "test", "side_reply": "ok", "scripts": scripts})
-        )
+        scenario = {
+            "name": "test",
+            "side_reply": "ok",
+            "scripts": scripts,
+            "valid_keys": keys or [],
+        }
+        self._scenario.write_text(json.dumps(scenario))
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
