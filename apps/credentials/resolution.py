@@ -51,9 +51,7 @@ def resolve(candidates: Sequence[int | None]) -> Usable | None:
         if row.sealed is not None:
             secret = unseal(row.sealed, credential_id=row.pk, owner_id=row.owner_id)
         source = SOURCES[min(place, len(SOURCES) - 1)]
-        return Usable(
-            row.pk, row.provider, secret, row.base_url, row.model, source, row.ends_soon
-        )
+        return Usable(row.pk, row.provider, secret, row.base_url, row.model, source, row.ends_soon)
     return _server(os.environ)
 
 

@@ -95,7 +95,9 @@ def people(board: Board, project: Project, count: int) -> Iterator[list[Person]]
             assert status == 503, (status, answer)
             assert answer["error"]["code"] in ("unavailable", "busy"), answer
             # Of a commit that wasn't answered nobody knows: to say "try again" would be wrong.
-            assert any(word in answer["error"]["message"] for word in ("again", "before you repeat"))
+            assert any(
+                word in answer["error"]["message"] for word in ("again", "before you repeat")
+            )
     stored = {
         each["id"]: each["columnId"]
         for each in board.api.get(f"/projects/{project.id}/cards?limit=10000")
