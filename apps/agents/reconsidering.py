@@ -1,4 +1,4 @@
-"""Cards that were deferred for a reason that people have changed since: what they say keeps up with it.
+"""Cards that were deferred for a reason that people have changed or deleted since: they say what is true now.
 
 None of them starts by itself (X6): whoever mended it activates the cards that are to go on.
 """
@@ -16,21 +16,21 @@ READY = (
     cards_gate.DEFERRED,
     "What kept its agent from starting has been changed; activate the card to start it.",
 )
-# What the card knows by itself changes only with the card.
-_OF_THE_CARD = (cards_gate.DEFERRED, cards_gate.BLOCKED)
 
 
 def cards_of(project: Project) -> None:
     deferred = Card.objects.select_related("column").filter(
         project=project, deferred_code__isnull=False, column__column_type=ColumnType.ACTIVE
     )
-    for card in deferred.exclude(deferred_code__in=_OF_THE_CARD).order_by("pk"):
+    # What the card knows by itself doesn't change with the project.
+    of_the_card = (cards_gate.DEFERRED, cards_gate.BLOCKED)
+    for card in deferred.exclude(deferred_code__in=of_the_card).order_by("pk"):
         card.project = project
         _reconsider(card)
 
 
 def one(card: Card) -> None:
-    if card.deferred_code not in (None, *_OF_THE_CARD):
+    if card.deferred_code not in (None, cards_gate.DEFERRED):
         _reconsider(card)
 
 

@@ -35,7 +35,7 @@ def on_stop(listener: Stopper) -> Stopper:
 
 
 def on_reconsider(listener: Reconsiderer) -> Reconsiderer:
-    """Call `listener(card)` when people changed what may have deferred the card, which starts nothing."""
+    """Call `listener(card)` when people changed or deleted what may have deferred it; starts nothing."""
     _reconsiderers.append(listener)
     return listener
 

@@ -187,25 +187,70 @@ def test_a_card_that_would_wait_for_a_stranger_is_not_made(
     assert Card.objects.count() == 1
 
 
-@pytest.mark.parametrize("way", ["delete", "unblock"])
-def test_a_blocked_card_starts_when_nothing_is_left_to_wait_for(
-    api: Any,
-    project: Project,
-    url: str,
-    card: Card,
-    active: Column,
-    bob: User,
-    credential: None,
-    way: str,
+def test_a_blocked_card_starts_when_it_is_told_to_wait_for_nothing(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
 ) -> None:
     blocker = factories.make_card(project, title="Dig")
     api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
     api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
-    if way == "delete":
-        api(bob).delete(f"{url}/{blocker.pk}")
-    else:
-        api(bob).patch(f"{url}/{card.pk}", {"blockedBy": []})
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": []})
     assert state(card) == ("queued", None)
+
+
+@pytest.mark.parametrize("way", ["card", "column", "board"])
+def test_a_blocked_card_whose_blocker_is_deleted_says_that_it_can_be_activated(
+    api: Any,
+    project: Project,
+    url: str,
+    card: Card,
+    bob: User,
+    alice: User,
+    credential: None,
+    way: str,
+) -> None:
+    of_project = f"/api/projects/{project.pk}"
+    board = api(alice).post(f"{of_project}/boards", {"name": "Second"}, 201)
+    column = Column.objects.filter(board_id=int(board["id"][6:]), column_type="backlog").get()
+    blocker = factories.make_card(project, column=column, title="Dig")
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": factories.column(project, "active").pk})
+    if way == "card":
+        api(bob).delete(f"{url}/{blocker.pk}")
+    elif way == "column":
+        api(bob).post(f"{of_project}/columns/{column.pk}/clean-all", status=204)
+    else:
+        api(alice).delete(f"{of_project}/boards/{column.board_id}?force=1")
+    found = api(bob).get(f"{url}/{card.pk}")
+    assert (found["agentStatus"], found["blockedBy"]) == (None, [])
+    assert found["deferredReason"]["code"] == "deferred"
+    assert "activate the card" in found["deferredReason"]["message"]
+    api(bob).post(f"{url}/{card.pk}/activate", status=204)
+    assert state(card) == ("queued", None)
+
+
+def test_a_card_names_the_blockers_that_are_left_and_starts_with_the_last_of_them(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User, credential: None
+) -> None:
+    first, second = (factories.make_card(project, title=name) for name in ("Dig", "Plant"))
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [first.pk, second.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    api(bob).delete(f"{url}/{first.pk}")
+    reason = api(bob).get(f"{url}/{card.pk}")["deferredReason"]
+    assert reason["code"] == "blocked"
+    assert "Dig" not in reason["message"]
+    assert "Plant" in reason["message"]
+    api(bob).post(f"{url}/{second.pk}/complete", status=204)
+    assert state(card) == ("queued", None)
+
+
+def test_a_card_whose_blocker_is_deleted_says_what_else_it_lacks(
+    api: Any, project: Project, url: str, card: Card, active: Column, bob: User
+) -> None:
+    blocker = factories.make_card(project, title="Dig")
+    api(bob).patch(f"{url}/{card.pk}", {"blockedBy": [blocker.pk]})
+    api(bob).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    api(bob).delete(f"{url}/{blocker.pk}")
+    assert state(card) == (None, "no_credential")
 
 
 def test_a_blocked_card_that_waits_in_the_backlog_stays_there(

@@ -1,4 +1,5 @@
-"""Cards that wait for others: who may start now that something they waited for is complete or gone."""
+"""Cards that wait for others: who may start now that something they waited for is complete, and who only
+could because it is gone (X6)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from apps.boards.models import ColumnType
 from apps.cards import starting
@@ -28,12 +30,22 @@ def start_unblocked(blocker_id: int, *, by: int | None, places: Places | None = 
 
 
 def start_if_unblocked(card_ids: Iterable[int], *, by: int | None) -> None:
+    for card in _blocked(card_ids):
+        if own_obstacle(card) is None:
+            starting.start(card, by=by)
+
+
+def reconsider_blocked(card_ids: Iterable[int]) -> None:
+    """What they waited for is gone and was never complete: they say so, and wait for a person."""
+    for card in _blocked(card_ids):
+        starting.reconsider(card)
+
+
+def _blocked(card_ids: Iterable[int]) -> QuerySet[Card]:
     waiting = Card.objects.select_related("column").filter(
         pk__in=list(card_ids), deferred_code=BLOCKED, column__column_type=ColumnType.ACTIVE
     )
-    for card in waiting.order_by("pk"):
-        if own_obstacle(card) is None:
-            starting.start(card, by=by)
+    return waiting.order_by("pk")
 
 
 def set_blockers(card: Card, blocker_ids: Iterable[int]) -> bool:

@@ -9,7 +9,7 @@ from apps.cards import deleting, patches, worktrees
 from apps.cards.events import CardDeleted, CardUpdated
 from apps.cards.models import Card, Dependency, Worktree
 from apps.cards.serializers import is_live
-from apps.cards.services.blocking import start_if_unblocked
+from apps.cards.services.blocking import reconsider_blocked
 from apps.cards.services.standing import close_gaps, fresh
 from apps.common.errors import Conflict
 from apps.events import bus
@@ -146,4 +146,4 @@ def _tell_unchained(project_id: int, card_ids: list[int], *, by: int | None) -> 
     for card_id in card_ids:
         bus.publish(CardUpdated(project_id=project_id, card_id=card_id), by=by)
     if card_ids:
-        start_if_unblocked(card_ids, by=by)
+        reconsider_blocked(card_ids)
