@@ -1,11 +1,14 @@
 """Cards that wait for a person: kept on the card, in the transaction of whatever makes them wait or go on.
 
-Everything that could change it is told by an event, so that it is looked at once after each of them.
+Everything that could change it is told by an event, so that it is looked at once after each of them; what
+makes many cards without telling of each (an import) calls `begin`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Protocol
 
 from django.utils import timezone
 
@@ -27,8 +30,20 @@ def on_change(listener: Listener) -> Listener:
     return listener
 
 
-def _wanted(detail: CardDetailRow) -> str | None:
-    row = detail.row
+class Waiting(Protocol):
+    """What decides whether a card waits for a person, of its row however that was read."""
+
+    @property
+    def deferred_code(self) -> str | None: ...
+    @property
+    def pending_approval(self) -> bool: ...
+    @property
+    def agent_status(self) -> str | None: ...
+    @property
+    def completed_at(self) -> datetime | None: ...
+
+
+def kind_of(row: Waiting) -> str | None:
     if row.deferred_code is not None:
         return DEFERRED
     if row.pending_approval:
@@ -36,6 +51,14 @@ def _wanted(detail: CardDetailRow) -> str | None:
     if row.agent_status == State.FAILED and row.completed_at is None:
         return FAILED
     return None
+
+
+def begin(cards: Iterable[Card]) -> None:
+    """Of cards that are about to be made, so that nobody has to be told; they are not saved here."""
+    now = timezone.now()
+    for card in cards:
+        card.attention = kind_of(card)
+        card.attention_since = now if card.attention else None
 
 
 @listen(CardCreated)
@@ -54,11 +77,11 @@ def moved(event: CardMoved) -> None:
 
 
 def _look(told: CardDetailRow) -> None:
-    if _wanted(told) == told.attention:
+    if kind_of(told.row) == told.attention:
         return
     # Whoever heard of it before may have changed the card since.
     detail = row_of(told.row.id)
-    before, now = detail.attention, _wanted(detail)
+    before, now = detail.attention, kind_of(detail.row)
     if before == now:
         return
     since = timezone.now() if now else None

@@ -193,6 +193,36 @@ def test_what_runs_is_left_out_and_what_is_imported_starts_nothing(
     assert shown["ext-2"]["agentStatus"] == "completed"
 
 
+def test_what_is_imported_waits_for_a_person_as_it_did_before(
+    api: Any, full: Project, bob: User, plain: Path
+) -> None:
+    """A failed card that was completed since waits for nobody."""
+    client = api(bob)
+    document = exported(api, bob, full)
+    cards = {each["externalId"]: each for each in document["cards"]}
+    for number, entry in enumerate(cards.values()):
+        entry |= {"deferredReason": None, "pendingApproval": False, "completedAt": None}
+        entry["title"] = f"Card {number}"
+    first, second, third, fourth, *_ = cards.values()
+    first["deferredReason"] = {"code": "no_credential", "message": "No key."}
+    second["pendingApproval"] = True
+    session = {"status": "failed", "error": {"code": "crash", "message": "It broke."}}
+    document["sessions"] = [{**session, "cardId": each["id"]} for each in (third, fourth)]
+    fourth["completedAt"] = "2026-01-01T00:00:00Z"
+    made = imported(api, bob, document, plain)
+    shown = [each for each in client.get("/api/attention") if each["projectId"] == made["id"]]
+    assert sorted((each["cardTitle"], each["kind"]) for each in shown) == [
+        (first["title"], "deferred"),
+        (second["title"], "approval"),
+        (third["title"], "failed"),
+    ]
+    assert all(each["createdAt"] >= document["exportedAt"] for each in shown)
+    waiting = next(each for each in shown if each["kind"] == "approval")
+    client.delete(f"/api/projects/{made['id']}/cards/{waiting['cardId']}")
+    shown = [each for each in client.get("/api/attention") if each["projectId"] == made["id"]]
+    assert len(shown) == 2
+
+
 def test_an_imported_project_lives_on(api: Any, full: Project, bob: User, plain: Path) -> None:
     made = imported(api, bob, exported(api, bob, full), plain)
     url = f"/api/projects/{made['id']}"

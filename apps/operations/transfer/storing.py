@@ -10,6 +10,7 @@ from apps.accounts.models import User
 from apps.agents.gate import require_known
 from apps.agents.models import AgentSession
 from apps.boards.models import Board, Column
+from apps.cards import attention
 from apps.cards.models import Attachment, Card, Dependency, PipelineStep
 from apps.common.ids import public_id
 from apps.events import bus
@@ -142,6 +143,7 @@ def _cards(project: Project, document: Document, columns: Ids, *, by: int) -> Id
             )
         )
         next_place[each["column_id"]] += 1
+    attention.begin(made)
     rows = _insert(Card, made)
     ids = {each["id"]: row.pk for each, row in zip(document.cards, rows, strict=True)}
     _rename(rows, ids)
