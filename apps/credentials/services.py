@@ -5,6 +5,7 @@ from typing import Any
 
 from apps.accounts.models import User
 from apps.common.errors import Invalid, NotFound
+from apps.credentials import holders
 from apps.credentials.assigning import hold_credential
 from apps.credentials.models import LOGINS, Credential, Provider
 from apps.credentials.sealing import hint, seal
@@ -17,7 +18,7 @@ _before_delete: list[BeforeDelete] = []
 def before_delete(listener: BeforeDelete) -> BeforeDelete:
     """Call this inside the transaction that deletes a credential, while it is still assigned.
 
-    Nobody assigns it meanwhile. Where a session could start with it, the listener locks the project.
+    Nobody assigns it meanwhile, and the streams of all projects that work with it are locked.
     """
     _before_delete.append(listener)
     return listener
@@ -77,6 +78,7 @@ def update_credential(credential: Credential, changes: Mapping[str, Any]) -> Cre
 @atomically
 def delete_credential(credential: Credential) -> None:
     hold_credential(credential.pk)
+    holders.lock_projects(credential.pk)
     for listener in _before_delete:
         listener(credential)
     credential.delete()

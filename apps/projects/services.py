@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from django.db.models import Q
-
 from apps.accounts.models import User
 from apps.common.errors import NotFound
 from apps.credentials.assigning import hold_credential
@@ -168,15 +166,9 @@ def set_credential(project: Project, credential_id: int | None, *, by: int | Non
 
 @bus.atomically
 def release_credential(credential: Credential) -> None:
-    """Before a credential goes: no project uses it any more, and browsers hear of it.
-
-    Nor does a session begin with it until then, in projects that have it from their organization.
-    """
-    own, lent = Q(credential=credential), Q(organization__default_credential=credential)
-    for project in Project.objects.filter(own | lent).order_by("pk"):
-        bus.lock(project.pk)
-        if project.credential_id == credential.pk:
-            update_project(project, by=None, credential_id=None)
+    """Before a credential goes: no project uses it any more, and browsers hear of it."""
+    for project in Project.objects.filter(credential=credential).order_by("pk"):
+        update_project(project, by=None, credential_id=None)
 
 
 def fresh(project: Project) -> Project:

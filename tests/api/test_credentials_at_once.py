@@ -64,6 +64,22 @@ def test_a_credential_that_is_assigned_while_it_is_deleted_is_assigned_to_nobody
         assert getattr(taker, name) is None
 
 
+def test_two_credentials_of_the_same_projects_can_go_at_once(
+    project: Project, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = factories.make_project(alice, name="Other")
+    one, two = factories.make_card(project), factories.make_card(other)
+    for _ in range(ROUNDS):
+        keys = [factories.make_credential(alice) for _ in range(2)]
+        # To each its project and the other's card.
+        for place, (card, key) in enumerate(zip((one, two), keys, strict=True)):
+            type(card).objects.filter(pk=card.pk).update(credential=key)
+            holder = (other, project)[place]
+            type(holder).objects.filter(pk=holder.pk).update(credential=key)
+        assert at_once([deleting(alice, key.pk) for key in keys]) == [204, 204]
+    assert "ran into another" not in caplog.text
+
+
 def test_an_agent_that_starts_while_its_organizations_key_is_deleted_has_it_or_is_deferred(
     project: Project, organization: Organization, alice: User
 ) -> None:
