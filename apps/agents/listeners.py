@@ -7,7 +7,10 @@ from apps.agents.events import RequestChanged
 from apps.cards import attention, deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
+from apps.credentials import holders
 from apps.events.bus import listen
+from apps.organizations import services as organizations
+from apps.organizations.models import Organization
 from apps.projects import lifecycle
 from apps.projects.models import Project
 
@@ -54,6 +57,17 @@ def project_changed(project: Project, names: frozenset[str]) -> None:
         sessions.require_nobody_at_work(project)
     if names & {"agent", "credential_id", "model", "permission_mode"}:
         reconsidering.cards_of(project)
+
+
+@organizations.on_default_credential
+def other_key_lent(organization: Organization) -> None:
+    projects = Project.objects.filter(organization=organization)
+    reconsidering.cards_of_all(projects.values_list("pk", flat=True))
+
+
+@holders.on_change
+def key_changed(project_ids: list[int]) -> None:
+    reconsidering.cards_of_all(project_ids)
 
 
 @deleting.on_delete

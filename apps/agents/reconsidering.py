@@ -5,11 +5,14 @@ None of them starts by itself (X6): whoever mended it activates the cards that a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from apps.agents import gate
 from apps.boards.models import ColumnType
 from apps.cards import gate as cards_gate
 from apps.cards import services as cards
 from apps.cards.models import Card
+from apps.events import bus
 from apps.projects.models import Project
 
 READY = (
@@ -27,6 +30,15 @@ def cards_of(project: Project) -> None:
     for card in deferred.exclude(deferred_code__in=of_the_card).order_by("pk"):
         card.project = project
         _reconsider(card)
+
+
+def cards_of_all(project_ids: Iterable[int]) -> None:
+    """Locks the projects' streams, ids ascending."""
+    ids = sorted(project_ids)
+    for project_id in ids:
+        bus.lock(project_id)
+    for project in Project.objects.select_related("organization").filter(pk__in=ids).order_by("pk"):
+        cards_of(project)
 
 
 def one(card: Card) -> None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.common.errors import Conflict, Invalid
-from apps.credentials import granting, renewing
+from apps.credentials import granting, holders, renewing
 from apps.credentials.models import Credential, OAuthAttempt, Provider
 from apps.credentials.sealing import CannotUnseal, seal, unseal
 from apps.credentials.verifying import cleaned
@@ -170,6 +170,7 @@ def _settle(attempt: OAuthAttempt, given: granting.Grant | granting.Refused) -> 
         OAuthAttempt.objects.filter(pk=attempt.pk).update(error=given.message)
         settled = Status("failed", given.message)
     credential.save(update_fields=fields)
+    holders.changed(holders.lock_projects(credential.pk))
     return settled
 
 

@@ -60,10 +60,11 @@ def create_credential(
 @atomically
 def update_credential(credential: Credential, changes: Mapping[str, Any]) -> Credential:
     """`changes` holds what was given of name, api_key, base_url and model; None clears."""
-    found = Credential.objects.select_for_update().filter(pk=credential.pk).first()
+    found = Credential.objects.select_for_update(no_key=True).filter(pk=credential.pk).first()
     if found is None:
         raise NotFound("This credential was deleted just now.")
     credential = found
+    before = credential.status, credential.sealed
     for name in ("name", "base_url", "model"):
         if name in changes:
             setattr(credential, name, changes[name])
@@ -72,16 +73,19 @@ def update_credential(credential: Credential, changes: Mapping[str, Any]) -> Cre
         _take_key(credential, changes["api_key"])
     _settle(credential)
     credential.save()
+    if (credential.status, credential.sealed) != before:
+        holders.changed(holders.lock_projects(credential.pk))
     return credential
 
 
 @atomically
 def delete_credential(credential: Credential) -> None:
     hold_credential(credential.pk)
-    holders.lock_projects(credential.pk)
+    project_ids = holders.lock_projects(credential.pk)
     for listener in _before_delete:
         listener(credential)
     credential.delete()
+    holders.changed(project_ids)
 
 
 def _check(credential: Credential, api_key: str | None) -> None:

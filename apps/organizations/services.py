@@ -5,6 +5,8 @@ A person who leaves stops seeing its projects at once; open sockets are asked ab
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.db.models import ProtectedError
 
 from apps.accounts.models import User
@@ -15,6 +17,15 @@ from apps.events.bus import atomically
 from apps.organizations.models import Organization, OrganizationMember
 
 Role = OrganizationMember.Role
+
+Listener = Callable[[Organization], None]
+_on_default_credential: list[Listener] = []
+
+
+def on_default_credential(listener: Listener) -> Listener:
+    """Call the listener with an organization that lends another credential now, its row locked."""
+    _on_default_credential.append(listener)
+    return listener
 
 
 def _hold(organization_id: int) -> Organization:
@@ -58,8 +69,12 @@ def set_default_credential(organization_id: int, credential_id: int | None) -> N
     if credential_id is not None:
         hold_credential(credential_id)
     organization = _hold(organization_id)
+    if organization.default_credential_id == credential_id:
+        return
     organization.default_credential_id = credential_id
     organization.save(update_fields=["default_credential", "updated_at"])
+    for listener in _on_default_credential:
+        listener(organization)
 
 
 @atomically

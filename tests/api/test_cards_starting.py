@@ -12,6 +12,7 @@ from apps.boards.models import Column
 from apps.cards import services
 from apps.cards.models import Card
 from apps.events.models import StoredEvent
+from apps.organizations.models import OrganizationMember
 from apps.projects.models import Project
 from tests import factories
 
@@ -111,6 +112,48 @@ def test_a_card_that_loses_its_key_says_so_when_the_key_is_deleted(
     assert state(card) == (None, "no_agent")
     api(alice).delete(f"/api/credentials/{key.pk}")
     assert state(card) == (None, "no_credential")
+
+
+def test_what_a_deferred_card_says_keeps_up_with_the_key_that_its_organization_lends(
+    api: Any, project: Project, url: str, card: Card, active: Column, alice: User
+) -> None:
+    project.organization = factories.make_organization((alice, OrganizationMember.Role.ADMIN))
+    project.save(update_fields=["organization"])
+    lent = f"/api/organizations/{project.organization.pk}/default-credential"
+    api(alice).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert state(card) == (None, "no_credential")
+    key = factories.make_credential(alice, provider="google")
+    api(alice).put(lent, {"credentialId": key.pk})
+    assert state(card) == (None, "no_agent")
+    before = StoredEvent.objects.count()
+    api(alice).put(lent, {"credentialId": key.pk})
+    assert StoredEvent.objects.count() == before
+    api(alice).delete(f"/api/credentials/{key.pk}")
+    assert state(card) == (None, "no_credential")
+    api(alice).put(lent, {"credentialId": factories.make_credential(alice).pk})
+    assert state(card) == (None, "deferred")
+
+
+@pytest.mark.parametrize("holder", ["card", "project", "organization"])
+def test_what_a_deferred_card_says_keeps_up_with_a_credential_that_becomes_of_use(
+    api: Any, project: Project, url: str, card: Card, active: Column, alice: User, holder: str
+) -> None:
+    made = api(alice).post("/api/credentials", {"name": "key", "provider": "anthropic"})
+    assert made["status"] == "pending"
+    key = f"/api/credentials/{made['id']}"
+    organization = factories.make_organization((alice, OrganizationMember.Role.ADMIN))
+    project.organization = organization
+    project.save(update_fields=["organization"])
+    assign = {
+        "card": f"{url}/{card.pk}/credential",
+        "project": f"/api/projects/{project.pk}/credential",
+        "organization": f"/api/organizations/{organization.pk}/default-credential",
+    }[holder]
+    api(alice).put(assign, {"credentialId": made["id"]})
+    api(alice).patch(f"{url}/{card.pk}/move", {"columnId": active.pk})
+    assert state(card) == (None, "no_credential")
+    api(alice).patch(key, {"apiKey": "sk-ant-0123456789abcdef"})
+    assert state(card) == (None, "deferred")
 
 
 @pytest.mark.parametrize("address", ["{url}", "/api/cards"])

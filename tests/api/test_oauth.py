@@ -19,7 +19,9 @@ from apps.accounts.models import User
 from apps.credentials import oauth, verifying
 from apps.credentials.models import Credential, OAuthAttempt
 from apps.credentials.resolution import Usable, environment, resolve
+from apps.projects.models import Project
 from kanban_agents.env import OAUTH_PROVIDERS, OAuthClient
+from tests import factories
 from tests.fakes.raw_server import RawServer, Send, http
 from tests.together import at_once
 
@@ -165,6 +167,21 @@ def test_whoever_signs_in_has_a_credential_that_agents_can_use(
     assert form["redirect_uri"] == f"http://testserver{CALLBACK}"
     pair = base64.b64encode(b"board:the%20secret%3A%20of%20the%20client").decode()
     assert f"Authorization: Basic {pair}" in provider.heads[0]
+
+
+def test_a_card_that_waits_for_a_key_says_so_until_somebody_has_signed_in(
+    browser: Browser, provider: AuthorizationServer, project: Project
+) -> None:
+    made = browser.start()
+    browser.api.put(f"/api/projects/{project.pk}/credential", {"credentialId": made["id"]})
+    card = factories.make_card(project)
+    path = f"/api/projects/{project.pk}/cards/{card.pk}"
+    active = factories.column(project, "active")
+    moved = browser.api.patch(f"{path}/move", {"columnId": active.pk})
+    assert moved["deferredReason"]["code"] == "no_credential"
+    browser.come_back(**provider.consent(made["authorizationUrl"]))
+    after = browser.api.get(path)
+    assert (after["agentStatus"], after["deferredReason"]["code"]) == (None, "deferred")
 
 
 def test_an_answer_counts_once(browser: Browser, provider: AuthorizationServer) -> None:
