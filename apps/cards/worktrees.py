@@ -27,6 +27,7 @@ from apps.host import changes, git, processes, worktrees
 from apps.host.changes import Diff
 from apps.host.disk import flock
 from apps.host.errors import HostError
+from apps.projects import places
 from apps.projects.models import Project
 from apps.projects.services import refresh_settings
 
@@ -60,7 +61,7 @@ def prepare(
     isn't started any more.
     """
     project = card.project
-    repository = Path(project.path)
+    repository = places.directory(project)
     if not repository.is_dir():
         raise HostError(
             f"The project's directory {repository} is not there any more.",

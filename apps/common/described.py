@@ -64,6 +64,13 @@ class Operation:
 
 
 # Codes of conflicts with what is on the disk.
-ON_DISK = ("directory_missing", "git_failed", "git_timeout", "not_git", "no_commits")
+ON_DISK = (
+    "directory_missing",
+    "project_path_moved",
+    "git_failed",
+    "git_timeout",
+    "not_git",
+    "no_commits",
+)
 
 Operations = Mapping[type, Mapping[str, Operation]]

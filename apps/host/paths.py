@@ -166,6 +166,21 @@ def project_path(
     return real
 
 
+def unmoved(stored: Path) -> Path:
+    """A path that was real when it was stored, if it still is.
+
+    PathRefused with the code project_path_moved where it, or a directory above it, became a link: what is
+    behind that, nobody chose.
+    """
+    if os.path.realpath(stored) != str(stored):
+        raise PathRefused(
+            f"The project's directory {stored}, or one above it, was replaced by a symbolic link, which is"
+            " not followed. Put the directory back, or make a project of where it is now.",
+            code="project_path_moved",
+        )
+    return stored
+
+
 def relation(one: Path, other: Path) -> Relation | None:
     """How two paths lie to each other, once symbolic links are resolved; `contains`: `one` holds `other`.
 

@@ -22,7 +22,7 @@ class BrowseView(APIView):
     def get(self, request: Request) -> Response:
         view = View(caller(request))
         path = request.query_params.get("path") or str(view.first())
-        with _told(path):
+        with _told(path, view):
             found = browsing.list_directory(path, view.allows, hidden=_hidden(request))
         parent = found.path.parent
         return Response(
@@ -43,7 +43,7 @@ class ReadView(APIView):
         path = request.query_params.get("path")
         if not path:
             raise Invalid("path: say which file to read, by its absolute path.")
-        with _told(path):
+        with _told(path, view):
             found = browsing.read_text(path, view.allows)
         if found.text is None:
             raise NotText(f"{path} is not a text in UTF-8, so it can't be shown.")
@@ -79,7 +79,7 @@ def _entry(listing: browsing.Listing, entry: browsing.Entry) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(path: str) -> Iterator[None]:
+def _told(path: str, view: View) -> Iterator[None]:
     """What is wrong with a path, said to whoever named it."""
     if not path.startswith("/"):
         raise Invalid(
@@ -90,6 +90,7 @@ def _told(path: str) -> Iterator[None]:
         yield
     except PathRefused as problem:
         if problem.code == "path_outside":
+            view.refuse_moved(path)
             raise Forbidden(
                 f"{path} is outside of the directories that you may see: those of your projects, and those"
                 " that an administrator opens with KANBAN_FS_ROOTS.",

@@ -10,6 +10,7 @@ from django.conf import settings
 from apps.accounts.models import User
 from apps.common.errors import Forbidden
 from apps.host import paths
+from apps.host.errors import PathRefused
 from apps.projects.memberships import memberships
 from apps.projects.models import Project
 
@@ -21,12 +22,15 @@ class View:
     """
 
     def __init__(self, user: User) -> None:
-        reached = {each.project.path: each.project.pk for each in memberships(user)}
+        reached = {Path(each.project.path): each.project.pk for each in memberships(user)}
         mine = set(reached.values())
         others = Project.objects.exclude(pk__in=mine).values_list("path", flat=True)
-        self._projects = [Path(os.path.realpath(each)) for each in reached]
-        own = set(self._projects)
-        self._others = {Path(os.path.realpath(each)) for each in others} - own
+        # Stored as they really are. Where one became a link, what that leads to isn't the project's: its
+        # people see it no more, and others as little as before, should only the link be new.
+        self._projects = [each for each in reached if os.path.realpath(each) == str(each)]
+        self._moved = reached.keys() - set(self._projects)
+        hidden = {Path(place) for each in others for place in (each, os.path.realpath(each))}
+        self._others = hidden - set(self._projects)
         self.roots = [Path(os.path.realpath(each)) for each in settings.FS_ROOTS]
         if user.is_super_admin:
             self.roots.append(Path(os.path.realpath(Path.home())))
@@ -34,12 +38,23 @@ class View:
     def first(self) -> Path:
         places = [*self.roots, *self._projects]
         if not places:
+            for each in self._moved:
+                self.refuse_moved(str(each))
             raise Forbidden(
                 "There is no directory that you may browse. An administrator sets KANBAN_FS_ROOTS, or adds"
                 " you to a project.",
                 code="path_outside",
             )
         return places[0]
+
+    def refuse_moved(self, path: str) -> None:
+        """With a sentence of its own, for what lies in a project of theirs that became a link."""
+        for each in self._moved:
+            if Path(path).is_relative_to(each):
+                try:
+                    paths.unmoved(each)
+                except PathRefused as problem:
+                    raise Forbidden(problem.message, code=problem.code) from None
 
     def allows(self, real: Path) -> bool:
         inside = [place for place in (*self.roots, *self._projects) if real.is_relative_to(place)]

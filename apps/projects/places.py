@@ -43,6 +43,11 @@ def inspect(raw: str, user: User) -> Place:
     return Place(path, info.is_git)
 
 
+def directory(project: Project) -> Path:
+    """Where the project lies, to read or work there. PathRefused where a link has taken its place by now."""
+    return paths.unmoved(Path(project.path))
+
+
 def hold(place: Place, user: User) -> None:
     """Nobody else makes a project until the transaction ends, and whoever was faster keeps the place.
 

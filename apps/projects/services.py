@@ -11,7 +11,7 @@ from apps.common.errors import NotFound
 from apps.credentials.assigning import hold_credential
 from apps.credentials.models import Credential
 from apps.events import bus
-from apps.host.errors import GitFailed
+from apps.host.errors import HostError
 from apps.organizations.models import Organization
 from apps.organizations.standings import standing
 from apps.projects import lifecycle, places, settings
@@ -113,7 +113,7 @@ def refresh_settings(project: Project) -> Project:
     """
     try:
         file = settings.read(project)
-    except GitFailed as problem:
+    except HostError as problem:
         logger.warning("the settings of project %s can't be read: %s", project.pk, problem)
         return project
     known = Project.objects.filter(pk=project.pk).values_list("repository_hash", flat=True)

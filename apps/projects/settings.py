@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rest_framework.exceptions import ValidationError
@@ -20,6 +19,7 @@ from apps.common.errors import sentence
 from apps.common.serializers import camel, checked
 from apps.host import git
 from apps.host.errors import GitFailed
+from apps.projects import places
 from apps.projects.models import PermissionMode, Project
 from apps.projects.serializers import RepositorySettings
 
@@ -60,11 +60,11 @@ class RepositoryFile:
 def read(project: Project) -> RepositoryFile | None:
     """What the base branch holds right now; None without such a file. Asks git: not for a transaction.
 
-    Raises GitFailed where the repository can't be read.
+    Raises HostError where the repository can't be read.
     """
     if not project.is_git:
         return None
-    folder = Path(project.path)
+    folder = places.directory(project)
     commit = git.resolve(folder, project.base_branch or "HEAD")
     if commit is None:
         return None

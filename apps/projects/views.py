@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from django.http import HttpResponse
@@ -18,7 +17,7 @@ from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host import git
-from apps.projects import conditional, counts, services, visits
+from apps.projects import conditional, counts, places, services, visits
 from apps.projects import settings as project_settings
 from apps.projects.hosting import told
 from apps.projects.memberships import Membership, membership, memberships
@@ -125,7 +124,7 @@ class ProjectViewSet(ProjectScopedViewSet):
 
     def files(self, request: Request, **kwargs: Any) -> Response:
         with told():
-            return Response(git.tracked_files(Path(self.project.path)))
+            return Response(git.tracked_files(places.directory(self.project)))
 
     def credential(self, request: Request, **kwargs: Any) -> Response:
         credential_id = checked(CredentialInput, request.data)["credential_id"]

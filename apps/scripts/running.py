@@ -8,8 +8,8 @@ import logging
 import os
 from collections.abc import AsyncIterator
 
-from apps.host import processes
-from apps.host.errors import SpawnFailed
+from apps.host import paths, processes
+from apps.host.errors import HostError
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.masking import Secrets
 from apps.scripts import attempts
@@ -47,8 +47,9 @@ async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:
     feed = around.sink.feed(ScriptLines(), claim.run_id, claim.fence, handle.lost.set)
     output = Output(feed, secrets)
     try:
+        await around.disk(lambda: paths.unmoved(setting.directory))
         process = await _start(setting, claim, output, around)
-    except SpawnFailed as error:
+    except HostError as error:
         message = secrets.mask(str(error))
         code = error.code or "start_failed"
         await around.database(lambda: attempts.failed(claim, code, message))

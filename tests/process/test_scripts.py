@@ -137,6 +137,19 @@ def test_a_project_whose_directory_is_gone_says_so(board: Board) -> None:
     assert ended["exitCode"] is None
 
 
+def test_a_script_does_not_run_where_a_link_leads_that_replaced_the_directory(
+    board: Board, tmp_path: Path
+) -> None:
+    project = board.make_project()
+    script = Script(board, project, "pwd")
+    project.path.rename(project.path.with_name("aside"))
+    project.path.symlink_to(tmp_path)
+    script.run()
+    ended = script.wait("failed")
+    assert ended["error"]["code"] == "project_path_moved"
+    assert ended["output"] == ""
+
+
 def test_output_comes_live_to_whoever_follows_the_run_and_to_nobody_else(
     board: Board, project: Project
 ) -> None:
