@@ -305,9 +305,11 @@ def remove_due(host_id: str) -> None:
             continue
         try:
             with _one_at_a_time(row.card_id, timeout=0):
-                _remove(row, force=row.forced)
+                removal = _remove(row, force=row.forced)
                 with turn():
                     row.delete()
+            if removal.quarantined is not None:
+                logger.info("worktree of card %s is kept: %s", row.card_id, removal.quarantined)
             _said.pop(row.card_id, None)
         except (HostError, OSError) as error:
             _say_if_new(row.card_id, str(error))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from apps.host import branches, changes, git
 from apps.host.disk import delete_tree, flock
@@ -61,8 +62,8 @@ class Worktree:
 
 @dataclass(frozen=True)
 class Removal:
-    """`patch`: where the work was saved. `quarantined`: where the directory is when it wasn't deleted,
-    since a patch could not have held everything."""
+    """`patch`: where the work was saved. `quarantined`: where the directory is when it wasn't deleted, since
+    no patch could have held everything; then `patch` is a text that says so."""
 
     patch: Path | None = None
     quarantined: Path | None = None
@@ -315,20 +316,37 @@ def _save(
         patch = patch_dir / f"{path.name}-{moment()}.patch"
     patch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        if reason == "unreadable" or git.nested_repositories(path):
-            return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
-        start = (base and git.resolve(path, base)) or git.resolve(path, "HEAD")
+        start = None
+        if reason != "unreadable" and not git.nested_repositories(path):
+            start = (base and git.resolve(path, base)) or git.resolve(path, "HEAD")
         if start is None:
-            return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
-        draft = patch.with_suffix(".part")
-        with draft.open("wb") as file:
+            return _put_aside(path, patch, data_dir)
+        with _written_whole(patch) as file:
             changes.write_patch(path, start, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(patch)
     except GitFailed:
-        return Removal(quarantined=quarantine(path, data_dir / "quarantine"))
+        return _put_aside(path, patch, data_dir)
     return Removal(patch=patch)
+
+
+def _put_aside(path: Path, patch: Path, data_dir: Path) -> Removal:
+    """People were told the patch's name before anybody knew that none can be made: it says where to look."""
+    with _written_whole(patch) as file:
+        file.write(
+            f"No patch can hold what was in the worktree {path.name}: it has repositories of its own inside,"
+            " or its git data is damaged.\nThe directory itself is kept, as"
+            f" quarantine/{path.name}-<time> in the server's data directory.\n".encode()
+        )
+    return Removal(patch=patch, quarantined=quarantine(path, data_dir / "quarantine"))
+
+
+@contextlib.contextmanager
+def _written_whole(path: Path) -> Iterator[IO[bytes]]:
+    draft = path.with_suffix(".part")
+    with draft.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _require_ours(path: Path, data_dir: Path) -> None:

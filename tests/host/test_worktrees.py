@@ -245,6 +245,11 @@ def test_what_no_patch_can_hold_is_put_aside(
     assert removal.quarantined is not None
     assert not worktree.path.exists()
     kept = removal.quarantined
+    # Who was told the patch's name learns from it where to look.
+    assert removal.patch is not None
+    assert removal.patch.parent == data_dir / "patches"
+    assert f"{kept.parent.name}/{worktree.path.name}-" in removal.patch.read_text()
+    assert not list(removal.patch.parent.glob("*.part"))
     assert (kept / "inner" / "README.md").exists()
     assert repo.git("log", "--format=%s", cwd=kept / "inner").strip() == "first"
     assert inner.path != kept
