@@ -103,7 +103,10 @@ class BulkAnswer(TypedDict):
 
 
 class Attachment(TypedDict):
-    """`available` tells whether the file can be had; one that was on another host may be gone."""
+    """`available: false`: it came with an imported project, which brings no files, and its URL is a 404.
+
+    A file that lies on another host is `available`; a server that can't reach it answers 503.
+    """
 
     id: AttachmentId
     filename: str
