@@ -10,6 +10,11 @@ function element(name, attributes, ...children) {
   return made;
 }
 
+/** A description's parts: what stands in backticks is code, the only Markdown in them. */
+function prose(text) {
+  return (text || "").split("`").map((part, place) => (place % 2 ? element("code", {}, part) : part));
+}
+
 function headers(more) {
   const token = byId("token").value.trim();
   return { ...(token ? { authorization: `Bearer ${token}` } : {}), ...more };
@@ -46,7 +51,7 @@ function trial(method, path, operation) {
     {},
     ...fields.map(({ parameter, input }) =>
       element("label", {}, element("code", {}, parameter.name), input,
-        ` ${parameter.description || ""}`)),
+        " ", ...prose(parameter.description))),
     ...(body ? [body] : []),
     element("button", {}, "Send"),
     answer,
@@ -78,7 +83,7 @@ function trial(method, path, operation) {
 function answers(api, operation) {
   const rows = Object.entries(operation.responses).map(([status, given]) =>
     element("tr", {}, element("td", {}, status),
-      element("td", {}, resolve(api, given).description)));
+      element("td", {}, ...prose(resolve(api, given).description))));
   const table = element("table", {}, ...rows);
   const success = Object.values(operation.responses)
     .flatMap((given) => Object.values(resolve(api, given).content || {}))
@@ -93,11 +98,11 @@ function shown(api, method, path, operation) {
     element("summary", {},
       element("code", { className: "method" }, method.toUpperCase()),
       element("code", {}, path),
-      element("span", { className: "what" }, ` ${operation.summary}`)));
+      element("span", { className: "what" }, " ", ...prose(operation.summary))));
   details.addEventListener("toggle", () => {
     if (details.childElementCount > 1) return;
     details.append(element("div", {},
-      element("p", {}, operation.description),
+      element("p", {}, ...prose(operation.description)),
       trial(method, path, operation),
       element("h4", {}, "Answers"),
       ...answers(api, operation)));

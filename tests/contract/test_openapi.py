@@ -135,6 +135,19 @@ def test_the_page_loads_nothing_but_our_own_script(api: Any) -> None:
     assert not re.search(r"innerHTML|eval\(|https?://", script)
 
 
+def test_what_the_page_shows_holds_no_markup_but_what_is_code() -> None:
+    """The page makes code of what stands in backticks, and knows nothing else."""
+    shown = [
+        answer.get("description", "") for answer in DOCUMENT["components"]["responses"].values()
+    ]
+    for operation in operations().values():
+        parts = [operation, *operation.get("parameters", ()), *operation["responses"].values()]
+        shown += [part.get(name, "") for part in parts for name in ("summary", "description")]
+    assert any("`" in text for text in shown)
+    plain = [re.sub("`[^`]+`", "", text) for text in shown]
+    assert [text for text in plain if re.search(r"`|\*\*|__|\]\(|^\s*[#*-] ", text, re.M)] == []
+
+
 def test_the_server_starts_without_what_makes_the_document() -> None:
     program = (
         "import os, sys, tempfile; os.environ['KANBAN_DATA_DIR'] = tempfile.mkdtemp();"
