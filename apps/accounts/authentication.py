@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from django.conf import settings
 from django.db import connection
@@ -20,6 +20,7 @@ from apps.common.errors import Forbidden
 from apps.common.fetching import shape
 from apps.common.kept import Version, version_of
 from apps.configuration.store import AUTH_ENABLED
+from apps.events.bus import atomically
 
 # How long a process may go on believing what it read, where it can't tell whether the database has changed
 # since: after that, a revoked token is refused.
@@ -58,6 +59,8 @@ class _Remembered(NamedTuple):
 
 _remembered: dict[str, _Remembered] = {}
 _OFF = ""
+
+R = TypeVar("R")
 
 
 def forget_all() -> None:
@@ -172,6 +175,29 @@ def local_user() -> User:
     return user
 
 
+def hold_signed_in(user: User) -> User:
+    """The row of a caller who signed in, held; a 401 if that sign-in was revoked since it was looked up.
+
+    For whatever outlives the sign-in: a process may believe one that was revoked elsewhere for a second, and
+    one may end while a password is hashed. Comes before event streams in the lock order.
+    """
+    held = User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True).first()
+    if held is None or (held.token_version != user.token_version and auth_enabled()):
+        raise _not_valid()
+    return held
+
+
+@atomically
+def as_signed_in(user: User, act: Callable[[], R]) -> R:
+    """Do it in one transaction, and only while the caller's sign-in counts (see `hold_signed_in`)."""
+    hold_signed_in(user)
+    return act()
+
+
+def _not_valid() -> AuthenticationFailed:
+    return AuthenticationFailed("This token is not valid, or no longer. Sign in again.")
+
+
 def is_forwarded(headers: Mapping[str, str]) -> bool:
     return any(name in headers for name in FORWARDING_HEADERS)
 
@@ -198,7 +224,7 @@ class BearerAuthentication(BaseAuthentication):
         found = _identify(bearer(header), version_of(request))
         if found is None:
             if header:
-                raise AuthenticationFailed("This token is not valid, or no longer. Sign in again.")
+                raise _not_valid()
             return None
         if found.accounts_off and is_forwarded(request.headers):
             raise _forwarded_without_accounts()

@@ -12,14 +12,14 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from apps.accounts import joining, personal_tokens, setup_code
-from apps.accounts.authentication import forget_all
+from apps.accounts.authentication import as_signed_in, forget_all, hold_signed_in
 from apps.accounts.models import PersonalToken, Role, User
 from apps.accounts.selectors import has_users
 from apps.common.errors import Conflict, DomainError, Forbidden, Invalid, NotFound
 from apps.configuration.models import Setting
 from apps.configuration.store import AUTH_ENABLED
 from apps.events import telling
-from apps.events.bus import atomically
+from apps.events.bus import atomically, lock
 
 logger = logging.getLogger(__name__)
 
@@ -137,9 +137,9 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
     return user
 
 
-@atomically
 def rename(user: User, *, display_name: str) -> User:
-    User.objects.filter(pk=user.pk).update(display_name=display_name)
+    people = User.objects.filter(pk=user.pk)
+    as_signed_in(user, lambda: people.update(display_name=display_name))
     user.refresh_from_db()
     forget_all()
     return user
@@ -158,22 +158,33 @@ def change_password(request: HttpRequest, user: User, *, current: str, new: str)
     if not isinstance(signed_in, User) or signed_in.pk != user.pk:
         raise Invalid("currentPassword: this is not your password", code="wrong_password")
     get_adapter().clean_password(new, user)
-    User.objects.filter(pk=user.pk).update(
-        password=make_password(new),
-        must_change_password=False,
-        token_version=F("token_version") + 1,
-    )
+    _set_password(user, make_password(new))
     return _revoked(user)
+
+
+@atomically
+def _set_password(user: User, password: str) -> None:
+    """`password` is hashed, as it has to be before the transaction."""
+    hold_signed_in(user)
+    User.objects.filter(pk=user.pk).update(
+        password=password, must_change_password=False, token_version=F("token_version") + 1
+    )
 
 
 def end_all_tokens(user: User) -> User:
     """Those of programs too."""
-    PersonalToken.objects.filter(user=user).delete()
-    User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    _end_all_tokens(user)
     return _revoked(user)
 
 
-def switch_accounts(*, on: bool) -> None:
+@atomically
+def _end_all_tokens(user: User) -> None:
+    hold_signed_in(user)
+    PersonalToken.objects.filter(user=user).delete()
+    User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+
+
+def switch_accounts(by: User, *, on: bool) -> None:
     """Other processes follow within a second; sockets that came in without a token end then."""
     if settings.AUTH_FIXED_OFF:
         raise Conflict(
@@ -186,7 +197,7 @@ def switch_accounts(*, on: bool) -> None:
             " everybody else who reaches this server could run commands on it.",
             code="auth_needed",
         )
-    AUTH_ENABLED.set(on)
+    as_signed_in(by, lambda: AUTH_ENABLED.set(on))
     forget_all()
 
 
@@ -198,6 +209,7 @@ def _revoked(user: User) -> User:
     return user
 
 
+@atomically
 def make_token(
     user: User,
     *,
@@ -207,8 +219,12 @@ def make_token(
     expires_at: datetime | None = None,
 ) -> tuple[PersonalToken, str]:
     """The row and the token itself, which nobody can see again."""
-    if project_id is not None and not personal_tokens.reaches(user, project_id):
-        raise NotFound("projectId: there is no such project that you may see.")
+    user = hold_signed_in(user)
+    if project_id is not None:
+        # Who deletes the project ends the tokens that there are, and holds it while doing so.
+        lock(project_id)
+        if not personal_tokens.reaches(user, project_id):
+            raise NotFound("projectId: there is no such project that you may see.")
     if PersonalToken.objects.filter(user=user).count() >= MOST_TOKENS:
         raise Conflict(
             f"You have {MOST_TOKENS} tokens, which is the most. Delete one that is not used.",
@@ -226,10 +242,10 @@ def make_token(
     return row, token
 
 
-def revoke_token(token: PersonalToken) -> None:
+def revoke_token(token: PersonalToken, *, by: User) -> None:
     """It is refused everywhere within a second, and its sockets are closed."""
     token_id = token.pk
-    token.delete()
+    as_signed_in(by, token.delete)
     forget_all()
     telling.tell_user(token.user_id, f'{{"type":"revoked","tokenId":{token_id}}}')
 

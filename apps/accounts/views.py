@@ -66,7 +66,8 @@ class AuthSettingsView(APIView):
         return Response({"enabled": auth_enabled()})
 
     def put(self, request: Request) -> Response:
-        services.switch_accounts(on=checked(AuthSettingsInput, request.data)["enabled"])
+        enabled = checked(AuthSettingsInput, request.data)["enabled"]
+        services.switch_accounts(caller(request), on=enabled)
         return Response({"enabled": auth_enabled()})
 
 
@@ -166,6 +167,7 @@ class TokenView(APIView):
     tokens = Tokens.NONE
 
     def delete(self, request: Request, token_id: int) -> Response:
-        mine = PersonalToken.objects.filter(user=caller(request))
-        services.revoke_token(get_object_or_404(mine, pk=token_id))
+        user = caller(request)
+        mine = PersonalToken.objects.filter(user=user)
+        services.revoke_token(get_object_or_404(mine, pk=token_id), by=user)
         return Response(status=204)

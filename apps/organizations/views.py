@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from apps.accounts.authentication import caller
+from apps.accounts.authentication import as_signed_in, caller
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
 from apps.common import conditional
@@ -137,15 +137,18 @@ class MemberViewSet(OrganizationScopedViewSet):
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         body = checked(AddMemberInput, request.data)
-        return Response(member_shape(services.add_member(self.id, **body)), status=201)
+        member = as_signed_in(self.user, lambda: services.add_member(self.id, **body))
+        return Response(member_shape(member), status=201)
 
     def partial_update(self, request: Request, **kwargs: Any) -> Response:
         role = checked(UpdateMemberInput, request.data)["role"]
-        member = services.change_role(self.id, self.kwargs["user_id"], role=role)
+        user_id = self.kwargs["user_id"]
+        member = as_signed_in(self.user, lambda: services.change_role(self.id, user_id, role=role))
         return Response(member_shape(member))
 
     def destroy(self, request: Request, **kwargs: Any) -> Response:
-        if self.kwargs["user_id"] != self.user.pk:
+        user_id = self.kwargs["user_id"]
+        if user_id != self.user.pk:
             self.require(Role.ADMIN)
-        services.remove_member(self.id, self.kwargs["user_id"])
+        as_signed_in(self.user, lambda: services.remove_member(self.id, user_id))
         return Response(status=204)

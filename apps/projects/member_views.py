@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.accounts.authentication import as_signed_in
 from apps.accounts.reach import Tokens
 from apps.common.kept import from_database
 from apps.common.serializers import checked
@@ -31,18 +32,27 @@ class MemberViewSet(ProjectScopedViewSet):
 
     def create(self, request: Request, **kwargs: Any) -> Response:
         body = checked(AddMemberInput, request.data)
-        return Response(members.add_member(self.project, **body, by=self.user.pk), status=201)
+        entry = as_signed_in(
+            self.user, lambda: members.add_member(self.project, **body, by=self.user.pk)
+        )
+        return Response(entry, status=201)
 
     def partial_update(self, request: Request, **kwargs: Any) -> Response:
         role = checked(UpdateMemberInput, request.data)["role"]
         user_id = self.kwargs["user_id"]
-        return Response(members.change_role(self.project, user_id, role=role, by=self.user.pk))
+        entry = as_signed_in(
+            self.user,
+            lambda: members.change_role(self.project, user_id, role=role, by=self.user.pk),
+        )
+        return Response(entry)
 
     def destroy(self, request: Request, **kwargs: Any) -> Response:
         user_id = self.kwargs["user_id"]
         if user_id != self.user.pk:
             require(self.membership.role, Role.ADMIN)
-        members.remove_member(self.project, user_id, by=self.user.pk)
+        as_signed_in(
+            self.user, lambda: members.remove_member(self.project, user_id, by=self.user.pk)
+        )
         return Response(status=204)
 
 

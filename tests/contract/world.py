@@ -109,7 +109,8 @@ def make_world(folder: Path) -> World:
 
 def _revoked(user: User) -> str:
     token = factories.make_token(user)
-    revoke_token(PersonalToken.objects.latest("pk"))
+    row = PersonalToken.objects.latest("pk")
+    revoke_token(row, by=row.user)
     return token
 
 

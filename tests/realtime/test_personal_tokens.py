@@ -69,7 +69,7 @@ def test_the_socket_of_a_revoked_token_closes_within_a_second_and_no_other(
         client.subscribe(projectId=world.project.pk)
     started = time.monotonic()
     if told:
-        services.revoke_token(token)
+        services.revoke_token(token, by=world.bob)
     else:
         token.delete()
     assert gone.close_code() == 4001
