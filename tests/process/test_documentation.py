@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,11 @@ def test_the_client_in_the_documentation_misses_nothing_though_the_server_dies(
             until(lambda: board.pid("web") not in (0, web), what="another web process")
             board.wait_healthy()
             ids += [board.card(project, "x").id for _ in range(3)]
+            board.terminate()
+            # Longer than a client waits before it connects again: it finds nobody listening.
+            time.sleep(2)
+            board.start()
+            ids += [board.card(project, "x").id for _ in range(2)]
             until(lambda: told()[-1][-1] == ids[-1], what="the last card", timeout=30)
             lines = told()
     assert lines[0][0] == "subscribed"
