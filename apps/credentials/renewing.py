@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.common.errors import Invalid
-from apps.credentials import granting
+from apps.credentials import granting, holders
 from apps.credentials.models import Credential, OAuthAttempt
 from apps.credentials.sealing import CannotUnseal, seal, unseal
 from apps.events.bus import atomically
@@ -92,6 +92,8 @@ def _note(credential_id: int, ours: datetime, refused: granting.Refused) -> None
         problem = f"{refused.message} Sign in again: that makes a new credential."
         OAuthAttempt.objects.filter(credential=held).update(error=problem)
     held.save(update_fields=["status", "renewal", "renewing_until", "updated_at"])
+    if refused.final:
+        holders.changed(holders.lock_projects(held.pk))
 
 
 def take(credential: Credential, grant: granting.Grant) -> None:
