@@ -28,7 +28,7 @@ def create_project(
     """With its event stream and first board, in one transaction; the directory is looked at before."""
     place = places.inspect(path, user)
     project = _insert(user, name=name, place=place, organization_id=organization_id)
-    return refresh_settings(project)
+    return first_settings(project)
 
 
 @bus.atomically
@@ -120,6 +120,18 @@ def refresh_settings(project: Project) -> Project:
     if list(known) == [file.hash if file else None]:
         return project
     return _take_settings(project, file)
+
+
+def first_settings(project: Project) -> Project:
+    """The same for one that has just been made: it is there, whatever goes wrong from now on.
+
+    The start of a card looks at the file again.
+    """
+    try:
+        return refresh_settings(project)
+    except Exception:
+        logger.exception("the settings of project %s could not be taken over", project.pk)
+        return project
 
 
 @bus.atomically

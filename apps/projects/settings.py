@@ -81,7 +81,7 @@ def _parsed(commit: str, content: bytes) -> RepositoryFile:
     digest = hashlib.sha256(content).hexdigest()
     try:
         found = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
         return RepositoryFile(commit, digest, problem=f"{FILE} can't be read: {problem}")
     ignored = sorted(found.keys() - set(_FROM_REPOSITORY))
     try:
@@ -89,6 +89,14 @@ def _parsed(commit: str, content: bytes) -> RepositoryFile:
     except ValidationError as problem:
         return RepositoryFile(
             commit, digest, ignored=ignored, problem=f"{FILE}: {sentence(problem.detail)}"
+        )
+    except (ArithmeticError, ValueError, RecursionError):
+        # TOML knows numbers and depths at which Python itself gives up.
+        return RepositoryFile(
+            commit,
+            digest,
+            ignored=ignored,
+            problem=f"{FILE} can't be used: a value in it is too large or lies too deep.",
         )
     return RepositoryFile(commit, digest, values, ignored)
 

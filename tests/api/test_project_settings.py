@@ -234,6 +234,15 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "no TOML": ("model = ", "can't be read"),
     "no text": (b"model = '\xff'", "can't be read"),
     "a bomb": ("a = " + "[" * 20_000, "can't be read"),
+    "a number of very many digits": ("maxParallelAgents = " + "9" * 5_000, "can't be read"),
+    "one that nobody asked for": ("x = " + "9" * 5_000, "can't be read"),
+    "a number too large to show": ("permissionMode = 0x" + "f" * 50_000, "can't be used"),
+    "the same for a whole number": ("maxParallelAgents = 0x" + "f" * 50_000, "maxParallelAgents"),
+    "no end of it": ("maxParallelAgents = inf", "maxParallelAgents"),
+    "no number": ("maxParallelAgents = nan", "maxParallelAgents"),
+    "a well": ("permissionMode" + ".a" * 20_000 + " = 1", "can't be used"),
+    "a time": ("permissionMode = 2026-01-01T00:00:00Z", "permissionMode"),
+    "NUL": ('model = "a\\u0000"', "model"),
     "too much": ("# " + "x" * 70_000, "64000"),
     "another kind": ("worktree = 'yes'", "worktree: must be true or false"),
     "a way out": ("copyFiles = ['../../etc/passwd']", "copyFiles"),
@@ -257,6 +266,15 @@ def test_a_file_that_can_not_be_used_says_why_and_nothing_else(
         assert error["code"] == "settings_unusable"
     services.refresh_settings(project)
     assert shown(api, alice, project) == DEFAULTS
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_project_can_be_made_whatever_its_file_says(
+    api: Any, alice: User, commit: Commit, repository: Path, kind: str
+) -> None:
+    commit(BROKEN[kind][0])
+    made = api(alice).post("/api/projects", {"name": "Garden", "path": str(repository)}, 201)
+    assert {name: made[name] for name in DEFAULTS} == DEFAULTS
 
 
 def test_a_link_is_no_file(
@@ -298,3 +316,16 @@ def test_a_project_without_git_has_no_file(api: Any, alice: User, tmp_path: Path
     (folder / ".kanban.toml").write_text("model = 'x'")
     plain = factories.make_project(alice, path=folder)
     assert api(alice).get(f"/api/projects/{plain.pk}/settings")["repository"] is None
+
+
+def test_a_project_whose_repository_breaks_meanwhile_is_made_all_the_same(
+    api: Any, alice: User, commit: Commit, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(FULL)
+
+    def broken(project: Project) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(services.settings, "read", broken)
+    made = api(alice).post("/api/projects", {"name": "Garden", "path": str(repository)}, 201)
+    assert made["model"] is None

@@ -17,7 +17,7 @@ from apps.events import bus
 from apps.operations.transfer.reading import Document
 from apps.projects import places
 from apps.projects.models import Project
-from apps.projects.services import make_project, refresh_settings
+from apps.projects.services import first_settings, make_project
 from apps.scripts.models import Script
 
 M = TypeVar("M", bound=Model)
@@ -33,7 +33,7 @@ def import_project(
     """All of it or nothing. No agent starts, whatever columns the cards stand in."""
     require_known(document.project.get("agent"))
     place = places.inspect(path, user)
-    return refresh_settings(_store(user, document, place, organization_id))
+    return first_settings(_store(user, document, place, organization_id))
 
 
 @bus.atomically
