@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any, cast
 
-from kanban_agents.servers import LARGEST_BODY
+from kanban_agents.servers import UPLOADS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
@@ -19,8 +19,6 @@ _SLOW = re.compile(
 _SETTINGS = re.compile(r"^/api/projects/[^/]+/settings(?:/|$)")
 # Asks git whether something would be lost, or the host that has the worktree.
 _DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")
-# So large that not many at once may lie on the disk until they are complete.
-_UPLOAD = re.compile(r"^/api/projects/(?:[^/]+/cards/[^/]+/attachments|import)$")
 
 
 def is_slow(method: str, path: str) -> bool:
@@ -28,7 +26,7 @@ def is_slow(method: str, path: str) -> bool:
         return bool(_SLOW.match(path) or _DELETES_CARD.match(path))
     if _SLOW.match(path) or _SETTINGS.match(path):
         return True
-    return bool(method == "POST" and _UPLOAD.match(path))
+    return method == "POST" and any(pattern.match(path) for pattern, _ in UPLOADS)
 
 
 def _assemble() -> Any:
@@ -63,7 +61,7 @@ def _assemble() -> Any:
             extra=settings.EXTRA_HOSTS,
             origins=settings.CORS_ORIGINS,
         ),
-        larger=((_UPLOAD, LARGEST_BODY),),
+        larger=UPLOADS,
     )
     database = settings.DATABASES["default"]
     if not database["ENGINE"].endswith("sqlite3"):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import socket
 import sys
 import time
@@ -20,7 +21,13 @@ from typing import Any
 BACKLOG = 2048
 PING_EVERY = 30
 LARGEST_FRAME = 1024 * 1024
-# Of any request: a file of 25 MB and the multipart around it.
+# A file of 25 MB, a project of 200 MB, and the multipart around it. So large that not many at once may lie
+# on the disk until they are complete.
+UPLOADS = (
+    (re.compile(r"^/api/projects/[^/]+/cards/[^/]+/attachments$"), 26_500_000),
+    (re.compile(r"^/api/projects/import$"), 201_500_000),
+)
+# Of any other request that reaches the application, whose own limits say more.
 LARGEST_BODY = 26_500_000
 
 
@@ -59,7 +66,12 @@ def _measure_with_monotonic_clock(reactor: Any) -> None:
         module.time = SimpleNamespace(time=time.monotonic)
 
 
-def _bound_bodies(largest: int) -> None:
+def _largest_body(address: bytes) -> int:
+    path = address.partition(b"?")[0].decode("latin-1")
+    return max([LARGEST_BODY, *(limit for pattern, limit in UPLOADS if pattern.match(path))])
+
+
+def _bound_bodies() -> None:
     """Make daphne refuse a body that nobody here takes, before it has written all of it to the disk.
 
     It hands a request on only when the body is complete, so that the application's limit comes too late.
@@ -67,17 +79,19 @@ def _bound_bodies(largest: int) -> None:
     from daphne import http_protocol
 
     class Request(http_protocol.WebRequest):  # type: ignore[misc]
+        largest = LARGEST_BODY
         received = 0
         refused = False
 
         def gotLength(self, length: int | None) -> None:
             super().gotLength(length)
-            if length is not None and length > largest:
+            self.largest = _largest_body(self.channel._path)
+            if length is not None and length > self.largest:
                 self.refuse()
 
         def handleContentChunk(self, data: bytes) -> None:
             self.received += len(data)
-            if self.received > largest and not self.refused:
+            if self.received > self.largest and not self.refused:
                 self.refuse()
             if not self.refused:
                 super().handleContentChunk(data)
@@ -86,7 +100,7 @@ def _bound_bodies(largest: int) -> None:
             self.refused = True
             body = (
                 b'{"error":{"code":"too_large","message":"The body may have %d bytes at most."}}'
-                % largest
+                % self.largest
             )
             self.channel.transport.write(
                 b"HTTP/1.1 413 Payload Too Large\r\nContent-Type: application/json\r\n"
@@ -103,7 +117,7 @@ def run_daphne(application: Any, listener: socket.socket, report: int | None) ->
     from twisted.internet import reactor
 
     _measure_with_monotonic_clock(reactor)
-    _bound_bodies(LARGEST_BODY)
+    _bound_bodies()
     listener.setblocking(False)  # noqa: FBT003
     listener.listen(BACKLOG)
 

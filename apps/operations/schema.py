@@ -36,7 +36,9 @@ OPERATIONS: Operations = {
             "Take a project along as a file",
             {"type": "object"},
             bare=True,
-            text="Without credentials, people, messages and the content of attachments.",
+            conflicts=("too_large_to_import",),
+            text="Without credentials, people, messages and the content of attachments; never more than an"
+            " import takes.",
         )
     },
     ImportView: {
@@ -51,7 +53,7 @@ OPERATIONS: Operations = {
                 403: "`path_taken`: somebody else's project lies there.",
                 404: "There is no such organization.",
             },
-            text="All of it or nothing; no agent starts.",
+            text="All of it or nothing; no agent starts. The file may have 200 MB.",
         )
     },
     HealthView: {

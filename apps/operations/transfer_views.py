@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any, BinaryIO
+import tempfile
+import threading
+from typing import Any, BinaryIO, cast
 
 import orjson
 from django.http import HttpResponse
@@ -15,11 +16,12 @@ from apps.accounts.reach import Tokens
 from apps.common.fields import PublicIdField, TextField
 from apps.common.serializers import Serializer, checked
 from apps.common.uploads import receive
-from apps.operations.transfer import reading, storing, writing
+from apps.operations.transfer import entries, reading, storing, writing
 from apps.projects.scoping import ProjectScopedViewSet, Role
 from apps.projects.views import shape_for
 
-LARGEST_FILE = 25_000_000
+# What a file becomes in memory is several times as large, and SQLite stores one project at a time anyway.
+_one_at_a_time = threading.Lock()
 
 
 class ExportViewSet(ProjectScopedViewSet):
@@ -27,10 +29,10 @@ class ExportViewSet(ProjectScopedViewSet):
     tokens = Tokens.ALL
 
     def export(self, request: Request, **kwargs: Any) -> HttpResponse:
-        document = writing.document(self.project)
-        response = HttpResponse(
-            orjson.dumps(document, option=orjson.OPT_INDENT_2), content_type="application/json"
-        )
+        content = orjson.dumps(writing.document(self.project), option=orjson.OPT_INDENT_2)
+        if len(content) > entries.LARGEST_FILE:
+            raise writing.too_large(f"{entries.LARGEST_FILE // 1_000_000} MB")
+        response = HttpResponse(content, content_type="application/json")
         name = "".join(
             each if each.isprintable() and each not in "/\\" else "-" for each in self.project.name
         )
@@ -49,18 +51,18 @@ class ImportView(APIView):
 
     def post(self, request: Request) -> Response:
         user = caller(request)
-        content = BytesIO()
+        with tempfile.TemporaryFile() as file:
 
-        def kept(name: str) -> BinaryIO:
-            return content
+            def kept(name: str) -> BinaryIO:
+                return cast(BinaryIO, file)
 
-        fields = receive(request, limit=LARGEST_FILE, open_file=kept).fields
-        given = checked(ImportInput, fields)
-        document = reading.parse(content.getvalue())
-        project = storing.import_project(
-            user,
-            document,
-            path=given["path"],
-            organization_id=given.get("organization_id"),
-        )
+            upload = receive(request, limit=entries.LARGEST_FILE, open_file=kept)
+            given = checked(ImportInput, upload.fields)
+            with _one_at_a_time:
+                project = storing.import_project(
+                    user,
+                    reading.read(file),
+                    path=given["path"],
+                    organization_id=given.get("organization_id"),
+                )
         return Response(shape_for(user, project.pk), status=201)

@@ -356,8 +356,12 @@ def test_what_is_no_export_is_refused(api: Any, bob: User, plain: Path) -> None:
     for content in (b"", b"[]", b"{}", b"\xff", b'{"formatVersion": NaN}', b"[" * 200_000):
         error = imported(api, bob, content, plain, 400)
         assert error["code"] == "not_an_export"
-    huge = b'{"formatVersion": 1}' + b" " * 25_000_000
-    assert imported(api, bob, huge, plain, 413)["code"] == "too_large"
+    swarming = b'{"formatVersion": 1, "x": [' + b"{}," * 20_000_000 + b"{}]}"
+    error = imported(api, bob, swarming, plain, 400)
+    assert error == {"code": "not_an_export", "message": "file: has more entries than any project."}
+    huge = b'{"formatVersion": 1}' + b" " * 200_000_000
+    error = imported(api, bob, huge, plain, 413)
+    assert error == {"code": "too_large", "message": "A file may have 200 MB at most."}
     api(bob).post(IMPORT, Form.with_file("{}"), 400)
     assert not Project.objects.exists()
 

@@ -23,6 +23,22 @@ def test_a_body_that_is_announced_too_large_is_refused_unread(web: WebServer) ->
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("path", [b"/api/projects/import", b"/api/projects/import?a=1"])
+def test_a_project_to_import_may_be_larger_than_anything_else(web: WebServer, path: bytes) -> None:
+    """It is read, and refused only for want of a token."""
+    head = HEAD.replace(b"/api/auth/login", path)
+    with socket.create_connection(("127.0.0.1", web.port), timeout=60) as connection:
+        connection.sendall(head + b"Content-Length: 60000000\r\n\r\n")
+        for _ in range(60):
+            connection.sendall(b"x" * 1_000_000)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
+        connection.sendall(head + b"Content-Length: 210000000\r\n\r\n{")
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_without_an_end_is_refused_on_its_way(web: WebServer) -> None:
     chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
     sent = 0

@@ -25,6 +25,19 @@ from apps.scripts.serializers import COMMAND_LIMIT
 
 FORMAT_VERSION = 1
 
+# What an import takes, and so the most that an export writes: 10,000 cards with a prompt of some pages each.
+LARGEST_FILE = 200_000_000
+# More than the largest project has; fewer than would keep everybody else waiting for long.
+MOST = {
+    "boards": 1_000,
+    "columns": 10_000,
+    "cards": 50_000,
+    "pipelines": 50_000,
+    "sessions": 100_000,
+    "scripts": 200,
+    "attachments": 50_000,
+}
+
 _MOST_COUNTED = (1 << 53) - 1
 _FINAL = [str(state) for state in FINAL]
 

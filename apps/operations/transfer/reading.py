@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 from rest_framework.exceptions import ValidationError
@@ -16,16 +19,19 @@ from apps.operations.transfer import entries
 
 Entry = dict[str, Any]
 
-# More than the largest project has; fewer than would keep everybody else waiting for long.
-_LISTS: dict[str, tuple[type[Serializer], int]] = {
-    "boards": (entries.BoardEntry, 1_000),
-    "columns": (entries.ColumnEntry, 10_000),
-    "cards": (entries.CardEntry, 50_000),
-    "pipelines": (entries.PipelineEntry, 50_000),
-    "sessions": (entries.SessionEntry, 100_000),
-    "scripts": (entries.ScriptEntry, 200),
-    "attachments": (entries.AttachmentEntry, 50_000),
+_LISTS: dict[str, type[Serializer]] = {
+    "boards": entries.BoardEntry,
+    "columns": entries.ColumnEntry,
+    "cards": entries.CardEntry,
+    "pipelines": entries.PipelineEntry,
+    "sessions": entries.SessionEntry,
+    "scripts": entries.ScriptEntry,
+    "attachments": entries.AttachmentEntry,
 }
+
+# More than an export has. Each takes up to a hundred bytes of memory, and only three in the file.
+_MOST_PARTS = 20_000_000
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,31 @@ class Document:
     attachments: list[Entry]
 
 
-def parse(raw: bytes) -> Document:
-    """Raises Invalid, which names the entry that is wrong."""
+def read(file: BinaryIO) -> Document:
+    """Of a file on the disk, whose bytes never are in memory. Raises Invalid, which names what is wrong."""
+    file.flush()
+    if not file.seek(0, os.SEEK_END):
+        return _parse(b"")
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as raw:
+        return _parse(raw)
+
+
+def _refuse_too_many_parts(raw: bytes | memoryview) -> None:
+    """Counts values as JSON goes, without making any of them; what stands inside strings doesn't count."""
+    parts = at = 0
+    for found in _STRING.finditer(raw):
+        between = bytes(raw[at : found.start()])
+        parts += 1 + sum(between.count(each) for each in (b",", b"[", b"{"))
+        at = found.end()
+        if parts > _MOST_PARTS:
+            break
+    parts += sum(bytes(raw[at:]).count(each) for each in (b",", b"[", b"{"))
+    if parts > _MOST_PARTS:
+        raise Invalid("file: has more entries than any project.", code="not_an_export")
+
+
+def _parse(raw: bytes | memoryview) -> Document:
+    _refuse_too_many_parts(raw)
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError as problem:
@@ -67,13 +96,16 @@ def parse(raw: bytes) -> Document:
 
 
 def _list(name: str, found: dict[str, Any]) -> list[Entry]:
-    kind, most = _LISTS[name]
-    given = found.get(name, [])
+    kind, most = _LISTS[name], entries.MOST[name]
+    # Let go of on the way: what was read and what is checked are never both there as a whole.
+    given = found.pop(name, [])
     if not isinstance(given, list):
         raise Invalid(f"{name}: must be a list.")
     if len(given) > most:
         raise Invalid(f"{name}: there may be {most:,} at most, and here are {len(given):,}.")
-    return [_entry(f"{name}[{place}]", kind, each) for place, each in enumerate(given)]
+    for place, each in enumerate(given):
+        given[place] = _entry(f"{name}[{place}]", kind, each)
+    return given
 
 
 def _entry(place: str, kind: type[Serializer], given: Any) -> Entry:

@@ -8,10 +8,11 @@ from apps.agents.models import AgentSession
 from apps.agents.serializers import iso
 from apps.boards.models import Board, Column
 from apps.cards.models import Attachment, Card, Dependency, PipelineStep
+from apps.common.errors import Conflict
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import camel
 from apps.events import bus
-from apps.operations.transfer.entries import FORMAT_VERSION
+from apps.operations.transfer.entries import FORMAT_VERSION, MOST
 from apps.projects import settings
 from apps.projects.models import Project
 from apps.projects.services import fresh
@@ -37,7 +38,7 @@ def document(project: Project) -> dict[str, Any]:
             "pk",
         )
     )
-    return {
+    found: dict[str, Any] = {
         "formatVersion": FORMAT_VERSION,
         "exportedAt": iso(timezone.now()),
         "project": _project(project),
@@ -55,6 +56,18 @@ def document(project: Project) -> dict[str, Any]:
         ],
         "attachments": _attachments(project),
     }
+    for name, most in MOST.items():
+        if len(found[name]) > most:
+            raise too_large(f"{most:,} {name}")
+    return found
+
+
+def too_large(most: str) -> Conflict:
+    return Conflict(
+        f"The project can't be exported: a file may have {most} at most to be imported again, and here is"
+        " more. Delete what is no longer needed, such as cards that were done long ago.",
+        code="too_large_to_import",
+    )
 
 
 def _project(project: Project) -> dict[str, Any]:
