@@ -17,8 +17,8 @@ def release_cards_of_board(board: Board) -> list[str]:
 
 
 @lifecycle.on_delete
-def release_cards_of_project(project: Project) -> None:
-    services.release_project(project)
+def release_cards_of_project(project: Project) -> list[str]:
+    return services.release_project(project)
 
 
 @holders.finder

@@ -20,13 +20,17 @@ class ProjectUpdated(ProjectEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectDeleted(ProjectEvent):
-    """The last event of a stream, which outlives its project so that this can still be read."""
+    """The last event of a stream, which outlives its project so that this can still be read.
+
+    `patches` are where work is saved that only its cards' worktrees held, if there was any.
+    """
 
     type: ClassVar[str] = "project.deleted"
+    patches: list[str]
 
     def data(self) -> dict[str, Any]:
         wire = public_id("project", self.project_id)
-        return {"id": wire, "projectId": wire}
+        return {"id": wire, "projectId": wire, "patches": self.patches}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@ from apps.projects.models import Project
 
 Listener = Callable[[Project], None]
 ChangeListener = Callable[[Project, frozenset[str]], None]
+DeleteListener = Callable[[Project], list[str]]
 
 _on_create: list[Listener] = []
 _on_change: list[ChangeListener] = []
-_on_delete: list[Listener] = []
+_on_delete: list[DeleteListener] = []
 
 
 def on_create(listener: Listener) -> Listener:
@@ -29,8 +30,11 @@ def on_change(listener: ChangeListener) -> ChangeListener:
     return listener
 
 
-def on_delete(listener: Listener) -> Listener:
-    """Call the listener while everything is still there, with the stream locked."""
+def on_delete(listener: DeleteListener) -> DeleteListener:
+    """Call the listener while everything is still there, with the stream locked.
+
+    It returns the names of patches that hold work which was nowhere else.
+    """
     _on_delete.append(listener)
     return listener
 
@@ -45,6 +49,5 @@ def changed(project: Project, names: frozenset[str]) -> None:
         listener(project, names)
 
 
-def deleting(project: Project) -> None:
-    for listener in _on_delete:
-        listener(project)
+def deleting(project: Project) -> list[str]:
+    return [name for listener in _on_delete for name in listener(project)]

@@ -35,8 +35,9 @@ def is_reached(user: User, project_id: int) -> bool:
 
 
 @lifecycle.on_delete
-def end_its_tokens(project: Project) -> None:
+def end_its_tokens(project: Project) -> list[str]:
     end_tokens_of_project(project.pk)
+    return []
 
 
 @joining.invitation_check

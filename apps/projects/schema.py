@@ -170,8 +170,11 @@ class ProjectUpdatedEvent(ProjectFacts):
 
 
 class ProjectDeletedEvent(TypedDict):
+    """`patches` are where work is saved that only its cards' worktrees held."""
+
     id: ProjectId
     projectId: ProjectId
+    patches: list[str]
 
 
 class MemberEvent(ProjectMember):

@@ -163,9 +163,9 @@ def delete_project(project: Project, *, by: int | None) -> None:
     bus.lock(project.pk)
     project = fresh(project)
     project_id = project.pk
-    lifecycle.deleting(project)
+    patches = lifecycle.deleting(project)
     project.delete()
-    bus.publish(ProjectDeleted(project_id=project_id), by=by)
+    bus.publish(ProjectDeleted(project_id=project_id, patches=patches), by=by)
 
 
 @bus.atomically

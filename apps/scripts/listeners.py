@@ -8,5 +8,6 @@ from apps.scripts import runs
 
 
 @lifecycle.on_delete
-def stop_all(project: Project) -> None:
+def stop_all(project: Project) -> list[str]:
     runs.let_go(project_id=project.pk)
+    return []

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apps.accounts.models import User
+from apps.cards.models import Worktree
 from apps.events.models import StoredEvent
 from apps.organizations.models import OrganizationMember
 from apps.projects.models import Project
@@ -266,7 +269,15 @@ def test_a_deleted_credential_leaves_its_project_and_says_so(
 def test_only_an_admin_deletes_a_project_and_its_story_stays(
     api: Any, project: Project, alice: User, bob: User, charlie: User, repository: Path
 ) -> None:
-    factories.make_card(project)
+    card = factories.make_card(project)
+    Worktree.objects.create(
+        card_id=card.pk,
+        project_id=project.pk,
+        host_id="h",
+        repository=project.path,
+        path="/nowhere",
+        state=Worktree.State.READY,
+    )
     url = f"/api/projects/{project.pk}"
     api(charlie).delete(url, 404)
     api(bob).delete(url, 403)
@@ -277,6 +288,8 @@ def test_only_an_admin_deletes_a_project_and_its_story_stays(
     last = StoredEvent.objects.filter(stream=project.pk).order_by("-seq")[0]
     assert last.type == "project.deleted"
     assert last.actor_id == alice.pk
+    (patch,) = json.loads(last.data)["patches"]
+    assert re.fullmatch(rf"card_{card.pk:03d}-\d{{8}}T[\d.]+Z\.patch", patch)
 
 
 def test_unread_and_active_cards_are_counted_per_person(

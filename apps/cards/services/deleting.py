@@ -115,13 +115,16 @@ def release_board(board: Board) -> list[str]:
     return [saved[card_id] for card_id in sorted(saved)]
 
 
-def release_project(project: Project) -> None:
+def release_project(project: Project) -> list[str]:
+    """As `release_board`, of the whole project."""
     deleting.announce(
         list(Card.objects.filter(project=project).order_by("pk").values_list("pk", flat=True))
     )
     of_project = Worktree.objects.filter(project_id=project.pk)
     of_project.exclude(state=Worktree.State.REMOVING).update(removing_since=timezone.now())
     of_project.update(state=Worktree.State.REMOVING, forced=True)
+    rows = of_project.order_by("card_id").values_list("card_id", "removing_since")
+    return [patches.name(card_id, since) for card_id, since in rows if since is not None]
 
 
 def _remove_worktrees(card_ids: list[int], *, forced: bool) -> dict[int, str]:
