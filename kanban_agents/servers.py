@@ -71,10 +71,11 @@ def _largest_body(address: bytes) -> int:
     return max([LARGEST_BODY, *(limit for pattern, limit in UPLOADS if pattern.match(path))])
 
 
-def _bound_bodies() -> None:
+def _tame_requests() -> None:
     """Make daphne refuse a body that nobody here takes, before it has written all of it to the disk.
 
     It hands a request on only when the body is complete, so that the application's limit comes too late.
+    Forms are left to the application: Twisted would read them into memory, and answer broken ones itself.
     """
     from daphne import http_protocol
 
@@ -82,6 +83,9 @@ def _bound_bodies() -> None:
         largest = LARGEST_BODY
         received = 0
         refused = False
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs, parsePOSTFormSubmission=False)
 
         def gotLength(self, length: int | None) -> None:
             super().gotLength(length)
@@ -117,7 +121,7 @@ def run_daphne(application: Any, listener: socket.socket, report: int | None) ->
     from twisted.internet import reactor
 
     _measure_with_monotonic_clock(reactor)
-    _bound_bodies()
+    _tame_requests()
     listener.setblocking(False)  # noqa: FBT003
     listener.listen(BACKLOG)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import select
 import socket
 
@@ -51,3 +53,24 @@ def test_a_body_without_an_end_is_refused_on_its_way(web: WebServer) -> None:
             assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
     # What the kernel still took counts as well.
     assert sent < 2 * LARGEST_BODY
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("multipart/form-data", 415),
+        ("multipart/form-data; boundary=b", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/json", 400),
+    ],
+)
+def test_a_broken_body_is_answered_in_json_whatever_it_claims_to_be(
+    web: WebServer, kind: str, status: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", "/api/auth/login", b"x", {"Content-Type": kind})
+        answer = connection.getresponse()
+        body = answer.read()
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json"), body
+    assert json.loads(body)["error"]["message"]
