@@ -26,7 +26,7 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser):
     """A person. `is_local` marks the stand-in that acts while accounts are switched off (A2).
 
-    `token_version` is part of every JWT: raising it ends all of this user's tokens.
+    `token_version` is part of every JWT: raising it ends all of this user's sign-ins, and no personal token.
     """
 
     email = models.EmailField(max_length=254, unique=True)

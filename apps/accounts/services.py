@@ -24,7 +24,9 @@ from apps.events.bus import atomically, lock
 logger = logging.getLogger(__name__)
 
 _SETUP_LOCK = "accounts.setup"
-REVOKED = '{"type":"revoked"}'
+# What the hubs hear: all that the user holds, what they signed in with, or one token.
+_ALL_REVOKED = '{"type":"revoked"}'
+_SIGN_INS_REVOKED = '{"type":"revoked","signIns":true}'
 MOST_TOKENS = 100
 
 
@@ -146,8 +148,9 @@ def rename(user: User, *, display_name: str) -> User:
 
 
 def change_password(request: HttpRequest, user: User, *, current: str, new: str) -> User:
-    """End all tokens of the user and return the user in the state that a new one is issued for.
+    """End all sign-ins of the user, whom it returns in the state that a new one is issued for.
 
+    Tokens of programs stay: `end_all_tokens` ends them.
     Wrong guesses count like failed sign-ins: a stolen token must not become a way to try passwords.
     """
     if not user.has_usable_password():
@@ -159,7 +162,7 @@ def change_password(request: HttpRequest, user: User, *, current: str, new: str)
         raise Invalid("currentPassword: this is not your password", code="wrong_password")
     get_adapter().clean_password(new, user)
     _set_password(user, make_password(new))
-    return _revoked(user)
+    return _revoked(user, _SIGN_INS_REVOKED)
 
 
 @atomically
@@ -172,9 +175,9 @@ def _set_password(user: User, password: str) -> None:
 
 
 def end_all_tokens(user: User) -> User:
-    """Those of programs too."""
+    """Sign-ins, and those of programs too."""
     _end_all_tokens(user)
-    return _revoked(user)
+    return _revoked(user, _ALL_REVOKED)
 
 
 @atomically
@@ -201,11 +204,11 @@ def switch_accounts(by: User, *, on: bool) -> None:
     forget_all()
 
 
-def _revoked(user: User) -> User:
-    """Every process forgets the user at once and closes their sockets; without Redis within a second."""
+def _revoked(user: User, news: str) -> User:
+    """Every process forgets the user at once and closes these sockets; without Redis within a second."""
     user.refresh_from_db()
     forget_all()
-    telling.tell_user(user.pk, REVOKED)
+    telling.tell_user(user.pk, news)
     return user
 
 

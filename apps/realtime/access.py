@@ -27,6 +27,11 @@ class Caller:
     token_id: int | None = None
     only_project: int | None = None
 
+    @property
+    def is_signed_in(self) -> bool:
+        """By a sign-in token, that is; not by a personal one, nor because accounts are off."""
+        return self.token_id is None and self.expires_at is not None
+
     def reach(self, project_id: int) -> Reach:
         return Reach(self.user_id, project_id, self.only_project)
 
@@ -54,7 +59,10 @@ def identify(token: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Calle
 
 
 def still_valid(callers: Iterable[Caller]) -> set[Caller]:
-    """Those whose token was not revoked; whether it has expired is a matter of the clock alone."""
+    """Those whose token was not revoked; whether it has expired is a matter of the clock alone.
+
+    The same as over HTTP: a user's token version counts for what was signed in with, and only for that.
+    """
     asked = set(callers)
     versions = dict(
         User.objects.filter(
@@ -71,11 +79,13 @@ def still_valid(callers: Iterable[Caller]) -> set[Caller]:
     enabled = auth_enabled()
 
     def is_valid(caller: Caller) -> bool:
-        if versions.get(caller.user_id) != caller.token_version:
+        if caller.user_id not in versions:
             return False
         if caller.token_id is not None:
             return caller.token_id in unrevoked
-        return not (enabled and caller.expires_at is None)
+        if caller.is_signed_in:
+            return versions[caller.user_id] == caller.token_version
+        return not enabled
 
     return {caller for caller in asked if is_valid(caller)}
 

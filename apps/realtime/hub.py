@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from apps.accounts.authentication import forget_all
@@ -182,17 +183,15 @@ class Hub:
         self._fill(stream)
 
     def _hear_users(self, user_ids: set[int], text: str) -> None:
-        revoked = text.startswith(_REVOKED)
-        # Without one all that the user holds is revoked.
-        token_id = json.loads(text).get("tokenId") if revoked else None
-        if revoked:
+        revoked = json.loads(text) if text.startswith(_REVOKED) else None
+        if revoked is not None:
             forget_all()
         frame = Frame(text)
         for connection in list(self.connections):
             if connection.caller is None or connection.caller.user_id not in user_ids:
                 continue
-            if revoked:
-                if token_id in (None, connection.caller.token_id):
+            if revoked is not None:
+                if _is_revoked(connection.caller, revoked):
                     connection.close(UNAUTHENTICATED)
             elif _is_for(connection.caller, text):
                 connection.outbox.put(frame)
@@ -308,6 +307,13 @@ def _is_for(caller: Caller, text: str) -> bool:
     data = json.loads(text).get("data")
     project = public_id("project", caller.only_project)
     return isinstance(data, dict) and data.get("projectId") == project
+
+
+def _is_revoked(caller: Caller, revoked: dict[str, Any]) -> bool:
+    """Whether it ends this socket: one token's, those of sign-ins, or all that the user holds."""
+    if "tokenId" in revoked:
+        return bool(revoked["tokenId"] == caller.token_id)
+    return caller.is_signed_in or (caller.token_id is not None and not revoked.get("signIns"))
 
 
 def current_hub() -> Hub:

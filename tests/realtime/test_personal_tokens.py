@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from django.db.models import F
 
-from apps.accounts import services
-from apps.accounts.models import PersonalToken
+from apps.accounts import services, tokens
+from apps.accounts.models import PersonalToken, User
 from apps.events import telling
 from tests import factories
+from tests.client import Api
 from tests.realtime.client import Client
 from tests.realtime.conftest import World
 from tests.realtime.processes import WebServer
@@ -76,6 +78,41 @@ def test_the_socket_of_a_revoked_token_closes_within_a_second_and_no_other(
     assert time.monotonic() - started < 1.2
     world.publish()
     assert kept.next()["type"] == "card.updated"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_new_password_ends_the_sockets_of_sign_ins_and_of_no_program(
+    bearer: Callable[[str], Client], world: World, told: bool
+) -> None:
+    world.bob.set_password(factories.PASSWORD)
+    world.bob.save()
+    browser = bearer(tokens.issue(world.bob))
+    program = factories.make_token(world.bob)
+    bot = bearer(program)
+    for client in (browser, bot):
+        client.subscribe(projectId=world.project.pk)
+    if told:
+        body = {"currentPassword": factories.PASSWORD, "newPassword": "better horse"}
+        Api(world.bob).post("/api/auth/change-password", body, 200)
+    else:
+        User.objects.filter(pk=world.bob.pk).update(token_version=F("token_version") + 1)
+    assert browser.close_code() == 4001
+    assert bot.is_silent(1.2)
+    world.publish()
+    assert bot.next()["type"] == "card.updated"
+    Api(program).get(f"/api/projects/{world.project.pk}")
+
+
+def test_signing_out_everywhere_ends_the_sockets_of_programs_too(
+    bearer: Callable[[str], Client], world: World
+) -> None:
+    clients = [bearer(tokens.issue(world.bob)), bearer(factories.make_token(world.bob))]
+    for client in clients:
+        client.subscribe(projectId=world.project.pk)
+    started = time.monotonic()
+    Api(world.bob).post("/api/auth/logout-all", status=200)
+    assert [client.close_code() for client in clients] == [4001, 4001]
+    assert time.monotonic() - started < 1.2
 
 
 def test_a_token_that_has_run_out_or_is_none_opens_no_socket(
