@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 
 from django.utils import timezone
@@ -26,12 +27,20 @@ from apps.boards.models import ColumnType
 from apps.cards import services as cards
 from apps.events import bus
 from apps.runs import limits
-from apps.runs.kinds import Claim, Handle, Surroundings
+from apps.runs.kinds import Claim, Handle, Kind, Surroundings
 from apps.runs.models import LIVE, State
 from apps.runs.outages import is_outage
 from apps.runs.rows import Rows
 
 logger = logging.getLogger(__name__)
+
+Work = Callable[[Kind, Handle, Surroundings], Awaitable[None]]
+
+
+def _import_work() -> Work:
+    from apps.agents.runtime.session import run_session
+
+    return run_session
 
 
 class AgentKind(Rows):
@@ -39,6 +48,7 @@ class AgentKind(Rows):
 
     name = "session"
     model = AgentSession
+    _work: Work | None = None
 
     def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
         for session_id, project_id in limited.due():
@@ -147,11 +157,12 @@ class AgentKind(Rows):
         with contextlib.suppress(turns.NotOurs):
             entries.add(turns.owned(claim), AgentMessage.Role.SYSTEM, "status", text)
 
-    def run(self, handle: Handle, around: Surroundings) -> Awaitable[None]:
-        # The protocol library costs 0.3 s and 30 MB: only workers that run an agent pay for it.
-        from apps.agents.runtime.session import run_session
-
-        return run_session(self, handle, around)
+    async def run(self, handle: Handle, around: Surroundings) -> None:
+        # Only workers that run an agent pay for the protocol library, 30 MB and up to a second; the loop,
+        # which has cancels and scripts to look after meanwhile, doesn't wait for it.
+        if self._work is None:
+            self._work = await asyncio.to_thread(_import_work)
+        await self._work(self, handle, around)
 
     def fail(self, claim: Claim, code: str, message: str) -> None:
         """End the attempt as failed; does nothing when the session isn't ours any more."""
