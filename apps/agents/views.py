@@ -5,7 +5,6 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,6 +20,7 @@ from apps.agents.serializers import (
 )
 from apps.agents.shown import session_shapes
 from apps.cards.models import Card
+from apps.common import times
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
@@ -180,12 +180,9 @@ def _time(value: str | None, name: str) -> datetime | None:
         return None
     try:
         # A + in a query string that wasn't encoded arrives as a space.
-        moment = parse_datetime(value.replace(" ", "+") if value.count(" ") == 1 else value)
+        return times.parsed(value.replace(" ", "+") if value.count(" ") == 1 else value)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Invalid(f"{name} must be a time like 2026-01-31T12:00:00Z")
-    return moment
+        raise Invalid(f"{name} must be a time like {times.EXAMPLE}") from None
 
 
 def _whole(value: str | None, name: str, *, least: int = 0) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rest_framework import serializers
 
+from apps.common import times
 from apps.common.ids import BadId, parse_id, public_id
 
 
@@ -59,6 +61,12 @@ class FlagField(serializers.BooleanField):
 class TimeField(serializers.DateTimeField):
     """ISO 8601 in UTC with `Z`."""
 
-    def to_representation(self, value: Any) -> str:
-        text: str = value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return text
+    def to_internal_value(self, data: Any) -> datetime:
+        """One that names no zone counts as UTC."""
+        try:
+            return times.parsed(data if isinstance(data, str) else "", without_zone=UTC)
+        except ValueError:
+            raise serializers.ValidationError(f"must be a time like {times.EXAMPLE}") from None
+
+    def to_representation(self, value: Any) -> str | None:
+        return times.iso(value)
