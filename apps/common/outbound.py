@@ -23,11 +23,18 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 MOST_BYTES = 2_000_000
+# Behind a proxy many names can't be resolved, and then each waits for it in vain.
+LOOK_BEFORE_PROXY_S = 2.0
 
 Address = IPv4Address | IPv6Address
 
 # Clouds hand out a machine's own credentials there, beside the link-local address that all have in common.
-_METADATA = frozenset(map(ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254")))
+_METADATA = frozenset(
+    map(
+        ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    )
+)
 _NAT64 = ip_network("64:ff9b::/96")
 
 
@@ -74,6 +81,8 @@ def ask(
     make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = make(host, port)
     proxy = _proxy_for(parts)
+    if proxy:
+        _look_before_proxy(host, port, deadline)
     sock = _connect(*(_place(proxy) if proxy else (host, port)), deadline)
     cut = _Cut(sock, deadline)
     try:
@@ -124,8 +133,7 @@ def refused(address: Address) -> bool:
 def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
     """To an address that was looked at, so that a name can't stand for another one a moment later."""
     addresses = _resolve(host, port, deadline)
-    if any(refused(ip_address(address.partition("%")[0])) for address in addresses):
-        raise Unreachable("has an address that this server does not ask")
+    _refuse(addresses)
     problem: OSError | None = None
     for address in addresses:
         try:
@@ -135,6 +143,25 @@ def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
         except OSError as error:
             problem = error
     raise Unreachable(f"can't be reached: {_words(problem)}")
+
+
+def _look_before_proxy(host: str, port: int, deadline: Deadline) -> None:
+    """A proxy has to go by the name, so what that stands for is only known as far as it is here.
+
+    A name that isn't resolved here is left to the proxy.
+    """
+    name = unquote(host).rstrip(".")
+    try:
+        addresses = _resolve(name, port, Deadline(min(LOOK_BEFORE_PROXY_S, deadline.left())))
+    except Unreachable:
+        deadline.left()
+    else:
+        _refuse(addresses)
+
+
+def _refuse(addresses: list[str]) -> None:
+    if any(refused(ip_address(address.partition("%")[0])) for address in addresses):
+        raise Unreachable("has an address that this server does not ask")
 
 
 def _resolve(host: str, port: int, deadline: Deadline) -> list[str]:

@@ -262,6 +262,8 @@ def test_a_name_can_not_stand_for_such_an_address_either(
         ("64:ff9b::7f00:1", False),
         ("169.254.0.1", True),
         ("100.100.100.200", True),
+        ("168.63.129.16", True),
+        ("192.0.0.192", True),
         ("fd00:ec2::254", True),
         ("64:ff9b::a9fe:a9fe", True),
         ("2002:a9fe:a9fe::1", True),
@@ -288,6 +290,48 @@ def test_a_proxy_of_the_operators_is_used(
     assert KEY.encode() not in tunnel
     assert not valid
     assert "does not speak HTTP" in error
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "169.254.169.254.", "0xa9fea9fe", "[fd00:ec2::254]", "inner.example"],
+)
+def test_no_proxy_is_told_to_ask_for_metadata(
+    api: Any, alice: User, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    real = socket.getaddrinfo
+
+    def resolve(name: Any, port: Any, *more: Any, **options: Any) -> list[Any]:
+        known = {"inner.example": "168.63.129.16"}
+        return real(known.get(name, name), port, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with RawServer(says(http(200, b"{}"))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("https_proxy", proxy.url)
+        for scheme in ("http", "https"):
+            valid, error = verified(api, alice, baseUrl=f"{scheme}://{host}/latest")
+            assert not valid
+            assert error == "The provider has an address that this server does not ask."
+    assert proxy.asked == []
+
+
+def test_a_name_that_is_not_resolved_here_in_time_is_left_to_the_proxy(
+    api: Any, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, over = socket.getaddrinfo, threading.Event()
+
+    def resolve(name: Any, *more: Any, **options: Any) -> list[Any]:
+        if name == "far.example":
+            over.wait(20)
+        return real(name, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(outbound, "LOOK_BEFORE_PROXY_S", 0.2)
+    with RawServer(says(http(200, b"{}"))) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert verified(api, alice, baseUrl="http://far.example/v1") == (True, "")
+    over.set()
 
 
 def test_what_can_not_be_asked_is_not(api: Any, alice: User, settings: Any) -> None:
