@@ -71,14 +71,15 @@ class Api:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
         if status is not None:
-            assert self.response.status_code == status, self.response.content.decode()[:2_000]
-        if not self.response.content:
+            assert self.response.status_code == status, self.response.getvalue().decode()[:2_000]
+        found = self.response.getvalue()
+        if not found:
             return None
         if self.response["Content-Type"] != "application/json" or self.response.has_header(
             "Content-Disposition"
         ):
-            return self.response.content
-        answer = json.loads(self.response.content)
+            return found
+        answer = json.loads(found)
         return answer["error"] if self.response.status_code >= 400 else answer.get("data")
 
     def get(self, path: str, status: int = 200, **headers: str) -> Any:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from apps.accounts.models import User
 from apps.boards.models import Column
 from apps.cards.models import Card
+from apps.events import bus
 from apps.operations.transfer import entries
 from apps.projects.models import Project
 from tests import factories
 from tests.client import Form
+from tests.together import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -77,3 +82,57 @@ def test_an_export_of_more_cards_than_an_import_takes_is_refused_with_a_sentence
     assert "4 cards" in error["message"]
     whole = json.dumps({"formatVersion": 1, "project": {"name": "x"}, "cards": [{}] * 5})
     assert "cards" in api(bob).post(IMPORT, Form.with_file(whole, path=str(plain)), 400)["message"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_waits_for_nobody_who_changes_the_project(
+    api: Any, project: Project, bob: User
+) -> None:
+    """And so keeps nobody waiting either."""
+    url = f"/api/projects/{project.pk}/export"
+    factories.make_card(project, title="Before")
+    with ThreadPoolExecutor(1) as elsewhere, transaction.atomic():
+        bus.lock(project.pk)
+        factories.make_card(project, title="Not yet there")
+
+        def export() -> Any:
+            try:
+                return api(bob).get(url)
+            finally:
+                connection.close()
+
+        found = json.loads(elsewhere.submit(export).result(timeout=15))
+    assert [each["title"] for each in found["cards"]] == ["Before"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_export_shows_one_moment_whatever_changes_meanwhile(
+    api: Any, project: Project, bob: User
+) -> None:
+    of_project = f"/api/projects/{project.pk}"
+    columns = [factories.column(project).pk, factories.column(project, "done").pk]
+    over = threading.Event()
+
+    def changes() -> None:
+        client = api(bob)
+        while not over.is_set():
+            first = client.post(f"{of_project}/cards", {"title": "First"})["id"]
+            body = {"title": "Then", "blockedBy": [first], "columnId": columns[0]}
+            then = client.post(f"{of_project}/cards", body)["id"]
+            steps = [{"columnId": each} for each in columns]
+            client.put(f"{of_project}/cards/{then}/pipeline", {"steps": steps})
+            client.delete(f"{of_project}/cards/{first}")
+            client.delete(f"{of_project}/cards/{then}")
+
+    def exports() -> None:
+        try:
+            for _ in range(25):
+                found = json.loads(api(bob).get(f"{of_project}/export"))
+                cards = {each["id"]: each for each in found["cards"]}
+                waiting = [each for each in cards.values() if each["blockedBy"]]
+                assert {pk for each in waiting for pk in each["blockedBy"]} <= cards.keys()
+                assert {each["cardId"] for each in found["pipelines"]} <= cards.keys()
+        finally:
+            over.set()
+
+    at_once([changes, exports])

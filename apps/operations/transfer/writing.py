@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, BinaryIO
 
+import orjson
 from django.utils import timezone
 
 from apps.agents.models import AgentSession
@@ -11,58 +14,72 @@ from apps.cards.models import Attachment, Card, Dependency, PipelineStep
 from apps.common.errors import Conflict
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import camel
-from apps.events import bus
-from apps.operations.transfer.entries import FORMAT_VERSION, MOST
+from apps.common.snapshot import snapshot
+from apps.operations.transfer import entries
 from apps.projects import settings
 from apps.projects.models import Project
 from apps.projects.services import fresh
 from apps.runs.models import FINAL
 from apps.scripts.models import Script
 
+Entry = dict[str, Any]
 
-@bus.atomically
-def document(project: Project) -> dict[str, Any]:
-    """The whole project as it is at one moment. Lists are in the order that an import keeps."""
-    bus.lock(project.pk)
-    project = fresh(project)
-    columns = Column.objects.filter(project=project).order_by(
-        "board__position", "board", "position", "pk"
-    )
-    cards = list(
-        Card.objects.filter(project=project).order_by(
-            "column__board__position",
-            "column__board",
-            "column__position",
-            "column",
-            "position",
-            "pk",
-        )
-    )
-    found: dict[str, Any] = {
-        "formatVersion": FORMAT_VERSION,
-        "exportedAt": iso(timezone.now()),
-        "project": _project(project),
-        "boards": [
-            {"id": public_id("board", each.pk), "name": each.name}
-            for each in Board.objects.filter(project=project).order_by("position", "pk")
-        ],
-        "columns": [_column(each) for each in columns],
-        "cards": _cards(project, cards),
-        "pipelines": _pipelines(project, cards),
-        "sessions": _sessions(project),
-        "scripts": [
-            {"id": public_id("script", each.pk), "name": each.name, "command": each.command}
-            for each in Script.objects.filter(project=project).order_by("position", "pk")
-        ],
-        "attachments": _attachments(project),
-    }
-    for name, most in MOST.items():
-        if len(found[name]) > most:
-            raise too_large(f"{most:,} {name}")
-    return found
+_AT_ONCE = 500
+_COLUMN_ORDER = ("board__position", "board", "position", "pk")
+_CARD_ORDER = (
+    "column__board__position",
+    "column__board",
+    "column__position",
+    "column",
+    "position",
+    "pk",
+)
 
 
-def too_large(most: str) -> Conflict:
+def write(project: Project, file: BinaryIO) -> None:
+    """The whole project as it is at one moment. Lists are in the order that an import keeps.
+
+    Raises Conflict as soon as there is more than an import takes.
+    """
+    out = _Output(file)
+    with snapshot():
+        project = fresh(project)
+        out.write(b'{\n"formatVersion": %d,\n' % entries.FORMAT_VERSION)
+        out.write(b'"exportedAt": "%b",\n' % str(iso(timezone.now())).encode())
+        out.write(b'"project": ' + orjson.dumps(_project(project)))
+        out.write_list("boards", _boards(project))
+        out.write_list("columns", _columns(project))
+        out.write_list("cards", _cards(project))
+        out.write_list("pipelines", _pipelines(project))
+        out.write_list("sessions", _sessions(project))
+        out.write_list("scripts", _scripts(project))
+        out.write_list("attachments", _attachments(project))
+        out.write(b"\n}\n")
+
+
+class _Output:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = 0
+
+    def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > entries.LARGEST_FILE:
+            raise _too_large(f"{entries.LARGEST_FILE // 1_000_000} MB")
+        self._file.write(piece)
+
+    def write_list(self, name: str, found: Iterable[Entry]) -> None:
+        """A line for each."""
+        most = entries.MOST[name]
+        self.write(b',\n"%b": [' % name.encode())
+        for number, each in enumerate(found):
+            if number == most:
+                raise _too_large(f"{most:,} {name}")
+            self.write((b",\n" if number else b"\n") + orjson.dumps(each))
+        self.write(b"\n]")
+
+
+def _too_large(most: str) -> Conflict:
     return Conflict(
         f"The project can't be exported: a file may have {most} at most to be imported again, and here is"
         " more. Delete what is no longer needed, such as cards that were done long ago.",
@@ -70,32 +87,40 @@ def too_large(most: str) -> Conflict:
     )
 
 
-def _project(project: Project) -> dict[str, Any]:
+def _project(project: Project) -> Entry:
     """Of its settings those that people made; those of the repository come with that."""
     own = {camel(name): project.own_settings.get(name) for name in settings.DEFAULTS}
     return {"id": public_id("project", project.pk), "name": project.name, **own}
 
 
-def _column(column: Column) -> dict[str, Any]:
-    return {
-        "id": public_id("column", column.pk),
-        "boardId": public_id("board", column.board_id),
-        "name": column.name,
-        "columnType": column.column_type,
-        "prompt": column.prompt,
-        "wipLimit": column.wip_limit,
-        "permissionMode": column.permission_mode,
-    }
+def _boards(project: Project) -> Iterator[Entry]:
+    for each in Board.objects.filter(project=project).order_by("position", "pk"):
+        yield {"id": public_id("board", each.pk), "name": each.name}
 
 
-def _cards(project: Project, cards: list[Card]) -> list[dict[str, Any]]:
+def _columns(project: Project) -> Iterator[Entry]:
+    rows = Column.objects.filter(project=project).order_by(*_COLUMN_ORDER)
+    for column in rows.iterator(_AT_ONCE):
+        yield {
+            "id": public_id("column", column.pk),
+            "boardId": public_id("board", column.board_id),
+            "name": column.name,
+            "columnType": column.column_type,
+            "prompt": column.prompt,
+            "wipLimit": column.wip_limit,
+            "permissionMode": column.permission_mode,
+        }
+
+
+def _cards(project: Project) -> Iterator[Entry]:
+    cards = Card.objects.filter(project=project).order_by(*_CARD_ORDER)
+    place = {pk: number for number, pk in enumerate(cards.values_list("pk", flat=True))}
     blockers: dict[int, list[int]] = {}
-    place = {card.pk: number for number, card in enumerate(cards)}
     pairs = Dependency.objects.filter(card__project=project)
     for card_id, blocker_id in pairs.values_list("card_id", "blocker_id"):
         blockers.setdefault(card_id, []).append(blocker_id)
-    return [
-        {
+    for card in cards.iterator(_AT_ONCE):
+        yield {
             "id": public_id("card", card.pk),
             "columnId": public_id("column", card.column_id),
             "title": card.title,
@@ -115,28 +140,27 @@ def _cards(project: Project, cards: list[Card]) -> list[dict[str, Any]]:
             "completedAt": iso(card.completed_at),
             "createdAt": iso(card.created_at),
         }
-        for card in cards
-    ]
 
 
-def _pipelines(project: Project, cards: list[Card]) -> list[dict[str, Any]]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    steps = PipelineStep.objects.filter(card__project=project).order_by("card", "position", "pk")
-    for step in steps:
-        entry = {"columnId": public_id("column", step.column_id), "prompt": step.prompt}
-        found.setdefault(step.card_id, []).append(entry)
-    return [
-        {"cardId": public_id("card", card.pk), "steps": found[card.pk]}
-        for card in cards
-        if card.pk in found
-    ]
+def _pipelines(project: Project) -> Iterator[Entry]:
+    steps = PipelineStep.objects.filter(card__project=project).order_by(
+        *(f"card__{name}" for name in _CARD_ORDER), "position", "pk"
+    )
+    for card_id, own in groupby(steps.iterator(_AT_ONCE), lambda step: step.card_id):
+        yield {
+            "cardId": public_id("card", card_id),
+            "steps": [
+                {"columnId": public_id("column", step.column_id), "prompt": step.prompt}
+                for step in own
+            ],
+        }
 
 
-def _sessions(project: Project) -> list[dict[str, Any]]:
+def _sessions(project: Project) -> Iterator[Entry]:
     known = set(Column.objects.filter(project=project).values_list("pk", flat=True))
     ended = AgentSession.objects.filter(card__project=project, state__in=FINAL).order_by("pk")
-    return [
-        {
+    for each in ended.iterator(_AT_ONCE):
+        yield {
             "id": public_id("session", each.pk),
             "cardId": public_id("card", each.card_id),
             "columnId": optional_id("column", each.column_id if each.column_id in known else None),
@@ -155,19 +179,25 @@ def _sessions(project: Project) -> list[dict[str, Any]]:
             "cachedTokens": each.cached_tokens,
             "costUsd": each.cost_usd,
         }
-        for each in ended
-    ]
 
 
-def _attachments(project: Project) -> list[dict[str, Any]]:
+def _scripts(project: Project) -> Iterator[Entry]:
+    for each in Script.objects.filter(project=project).order_by("position", "pk"):
+        yield {
+            "id": public_id("script", each.pk),
+            "name": each.name,
+            "command": each.command,
+        }
+
+
+def _attachments(project: Project) -> Iterator[Entry]:
     rows = Attachment.objects.filter(card__project=project)
-    return [
-        {
+    received = rows.exclude(state=Attachment.State.RECEIVING).order_by("pk")
+    for each in received.iterator(_AT_ONCE):
+        yield {
             "id": public_id("attachment", each.pk),
             "cardId": public_id("card", each.card_id or 0),
             "filename": each.filename,
             "contentType": each.content_type,
             "size": each.size,
         }
-        for each in rows.exclude(state=Attachment.State.RECEIVING).order_by("pk")
-    ]
