@@ -14,6 +14,7 @@ from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid
 from apps.credentials.resolution import Usable, resolve
 from apps.credentials.sealing import CannotUnseal
+from apps.projects import commits
 from apps.projects.models import PermissionMode
 
 
@@ -90,6 +91,11 @@ def equip(card: Card) -> Equipment | Obstacle:
     return Equipment(chosen, usable, card.project.model or usable.model, mode)
 
 
+NO_COMMITS = Obstacle(
+    "no_commits",
+    "The repository has no commits yet, so there is nothing to start from. Make the first commit, then"
+    " activate the card (POST …/cards/<id>/activate).",
+)
 NO_CREDENTIAL = Obstacle(
     "no_credential",
     "No API key for this card: store a credential and choose it for the card or the project,"
@@ -112,4 +118,6 @@ def require_known(agent: str | None) -> None:
 def examine(card: Card) -> Equipment | Obstacle:
     """Why the card may not start, else with what. A few queries; fit for the transaction of a move."""
     own = cards_gate.own_obstacle(card)
-    return Obstacle(*own) if own is not None else equip(card)
+    if own is not None:
+        return Obstacle(*own)
+    return NO_COMMITS if commits.are_lacking(card.project) else equip(card)

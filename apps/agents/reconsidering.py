@@ -25,9 +25,9 @@ def cards_of(project: Project) -> None:
     deferred = Card.objects.select_related("column").filter(
         project=project, deferred_code__isnull=False, column__column_type=ColumnType.ACTIVE
     )
-    # What the card knows by itself doesn't change with the project.
-    of_the_card = (cards_gate.DEFERRED, cards_gate.BLOCKED)
-    for card in deferred.exclude(deferred_code__in=of_the_card).order_by("pk"):
+    # What the card or its repository knows doesn't change with the project.
+    unchanged = (cards_gate.DEFERRED, cards_gate.BLOCKED, gate.NO_COMMITS.code)
+    for card in deferred.exclude(deferred_code__in=unchanged).order_by("pk"):
         card.project = project
         _reconsider(card)
 
@@ -42,7 +42,7 @@ def cards_of_all(project_ids: Iterable[int]) -> None:
 
 
 def one(card: Card) -> None:
-    if card.deferred_code not in (None, cards_gate.DEFERRED):
+    if card.deferred_code not in (None, cards_gate.DEFERRED, gate.NO_COMMITS.code):
         _reconsider(card)
 
 

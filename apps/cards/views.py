@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
-from apps.boards.models import Column
+from apps.boards.models import Column, ColumnType
 from apps.boards.views import board_filter
 from apps.cards import bodies, services, worktrees
 from apps.cards.models import Card
@@ -36,11 +36,13 @@ from apps.common.misspelt import query
 from apps.common.serializers import checked
 from apps.credentials.assigning import require_assignable
 from apps.host.changes import Diff
-from apps.projects import conditional
+from apps.projects import commits, conditional
 from apps.projects.hosting import told
 from apps.projects.models import Project
 from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
 from apps.projects.serializers import CredentialInput
+
+_MAY_START = ("move", "start", "complete")
 
 
 def flag(request: Request, name: str) -> bool:
@@ -67,19 +69,20 @@ def create_for(project: Project, user: User, body: dict[str, Any]) -> Response:
             column_name=body.get("column_name"),
             start=body.get("start", False),
         )
-        card, created = services.create_or_find_card(
-            project,
-            by=user.pk,
-            title=body["title"],
-            prompt=body.get("prompt") or "",
-            labels=body.get("labels", ()),
-            column=column,
-            external_id=external_id,
-            auto_mode=body.get("auto_mode", False),
-            defer=body.get("defer", False),
-            permission_mode=body.get("permission_mode"),
-            blocked_by=body.get("blocked_by", ()),
-        )
+        with commits.asked(project, starts=lambda: column.column_type == ColumnType.ACTIVE):
+            card, created = services.create_or_find_card(
+                project,
+                by=user.pk,
+                title=body["title"],
+                prompt=body.get("prompt") or "",
+                labels=body.get("labels", ()),
+                column=column,
+                external_id=external_id,
+                auto_mode=body.get("auto_mode", False),
+                defer=body.get("defer", False),
+                permission_mode=body.get("permission_mode"),
+                blocked_by=body.get("blocked_by", ()),
+            )
     return Response(detail_of(card, user), status=201 if created else 200)
 
 
@@ -119,6 +122,10 @@ class CardViewSet(ProjectScopedViewSet):
         found.project = self.project
         return found
 
+    def _is_active(self, column_id: int) -> bool:
+        column = fetch(Column, column_id, project_id=self.project.pk)
+        return column is not None and column.column_type == ColumnType.ACTIVE
+
     @from_database
     def list(self, request: Request, **kwargs: Any) -> HttpResponse:
         board_id = board_filter(request)
@@ -157,14 +164,15 @@ class CardViewSet(ProjectScopedViewSet):
 
     def move(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MoveCardInput, request.data)
-        card = services.move(
-            self.kwargs["card_id"],
-            project_id=self.project.pk,
-            column_id=body["column_id"],
-            position=body.get("position"),
-            by=self.user.pk,
-            defer=body.get("defer", False),
-        )
+        with commits.asked(self.project, starts=lambda: self._is_active(body["column_id"])):
+            card = services.move(
+                self.kwargs["card_id"],
+                project_id=self.project.pk,
+                column_id=body["column_id"],
+                position=body.get("position"),
+                by=self.user.pk,
+                defer=body.get("defer", False),
+            )
         return Response(detail_of(card, self.user))
 
     def diff(self, request: Request, **kwargs: Any) -> Response:
@@ -177,11 +185,14 @@ class CardViewSet(ProjectScopedViewSet):
         return Response(status=204)
 
     def complete(self, request: Request, **kwargs: Any) -> Response:
-        services.complete_card(self.card(), by=self.user.pk)
+        # It may be what others waited for.
+        with commits.asked(self.project):
+            services.complete_card(self.card(), by=self.user.pk)
         return Response(status=204)
 
     def activate(self, request: Request, **kwargs: Any) -> Response:
-        services.activate_card(self.card(), by=self.user.pk)
+        with commits.asked(self.project):
+            services.activate_card(self.card(), by=self.user.pk)
         return Response(status=204)
 
     def auto_mode(self, request: Request, **kwargs: Any) -> Response:
@@ -223,7 +234,8 @@ class CardViewSet(ProjectScopedViewSet):
     def bulk(self, request: Request, **kwargs: Any) -> Response:
         body = checked(BulkInput, request.data)
         card_ids = body.pop("card_ids")
-        services.change_cards(self.project.pk, card_ids, **body, by=self.user.pk)
+        with commits.asked(self.project, starts=lambda: body["action"] in _MAY_START):
+            services.change_cards(self.project.pk, card_ids, **body, by=self.user.pk)
         rows = detail_rows(card_ids, project_id=self.project.pk, user_id=self.user.pk)
         return Response(
             [

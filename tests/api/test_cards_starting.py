@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,56 @@ def test_without_a_credential_the_card_is_deferred_and_the_move_holds(
     error = api(bob).post(f"{url}/{card.pk}/activate", status=409)
     assert error["code"] == "no_credential"
     assert error["message"] == moved["deferredReason"]["message"]
+
+
+@pytest.fixture
+def empty(api: Any, alice: User, tmp_path: Path, run_git: Any) -> Project:
+    """A repository that was just made, with a key."""
+    folder = tmp_path.resolve() / "new"
+    folder.mkdir()
+    run_git(folder, "init", "--quiet", "--initial-branch=main")
+    key = factories.make_credential(alice, provider="openai-compatible", base_url="http://[::1]:9")
+    return factories.make_project(alice, path=folder, credential=key)
+
+
+def test_a_card_of_a_repository_without_commits_is_deferred_until_there_is_one(
+    api: Any, empty: Project, alice: User, run_git: Any
+) -> None:
+    made = api(alice).post("/api/cards", {"projectId": empty.pk, "title": "x", "start": True})
+    assert (made["agentStatus"], made["deferredReason"]["code"]) == (None, "no_commits")
+    url = f"/api/projects/{empty.pk}/cards/{made['id']}"
+    error = api(alice).post(f"{url}/activate", status=409)
+    assert (error["code"], error["message"]) == ("no_commits", made["deferredReason"]["message"])
+    api(alice).patch(f"/api/projects/{empty.pk}", {"model": "m"})
+    assert api(alice).get(url)["deferredReason"] == made["deferredReason"]
+    who = ("-c", "user.name=Alice", "-c", "user.email=alice@example.org")
+    run_git(Path(empty.path), *who, "commit", "--quiet", "--allow-empty", "-m", "First")
+    api(alice).post(f"{url}/activate", status=204)
+    assert api(alice).get(url)["agentStatus"] == "queued"
+
+
+def test_every_way_into_an_active_column_asks_for_commits(
+    api: Any, empty: Project, alice: User
+) -> None:
+    cards = f"/api/projects/{empty.pk}/cards"
+    active = factories.column(empty, "active").pk
+    first, second, third, fourth, blocker = (factories.make_card(empty).pk for _ in range(5))
+    api(alice).patch(f"{cards}/{first}/move", {"columnId": active})
+    api(alice).post(f"{cards}/bulk", {"cardIds": [second], "action": "start"}, 200)
+    api(alice).post(
+        f"{cards}/bulk", {"cardIds": [third], "action": "move", "columnId": active}, 200
+    )
+    api(alice).patch(f"{cards}/{fourth}", {"blockedBy": [blocker]})
+    api(alice).patch(f"{cards}/{fourth}/move", {"columnId": active})
+    assert state(fourth) == (None, "blocked")
+    api(alice).post(f"{cards}/{blocker}/complete", status=204)
+    assert [state(each) for each in (first, second, third, fourth)] == [(None, "no_commits")] * 4
+
+
+def test_without_worktrees_no_commits_are_needed(api: Any, empty: Project, alice: User) -> None:
+    api(alice).patch(f"/api/projects/{empty.pk}", {"worktree": False})
+    made = api(alice).post("/api/cards", {"projectId": empty.pk, "title": "x", "start": True})
+    assert made["agentStatus"] == "queued"
 
 
 def test_what_a_deferred_card_says_keeps_up_with_its_projects_key_and_agent(
