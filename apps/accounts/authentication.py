@@ -249,3 +249,8 @@ def caller(request: Request) -> User:
     if not isinstance(request.user, User):
         raise NotAuthenticated
     return request.user
+
+
+def is_program(request: Request) -> bool:
+    """Whether a personal token speaks, which reaches less than its owner."""
+    return isinstance(request.auth, Identity) and request.auth.grant is not None

@@ -8,6 +8,7 @@ import orjson
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from apps.accounts.authentication import is_program
 from apps.accounts.models import User
 from apps.accounts.reach import Tokens
 from apps.common.errors import Conflict, Invalid
@@ -20,6 +21,7 @@ from apps.events.bus import Position, since
 from apps.events.models import StoredEvent
 from apps.events.replay import stored
 from apps.projects import conditional
+from apps.projects.discretion import data_for_programs
 from apps.projects.scoping import ProjectScopedViewSet, Role
 
 DEFAULT_EVENTS = 100
@@ -39,6 +41,9 @@ class EventsViewSet(ProjectScopedViewSet):
         events = stored(self.project.pk, after=after, limit=limit)
         names = _names({each.actor_id for each in events if each.actor_id is not None})
         epoch = self.membership.at.epoch
+        if is_program(request):
+            for each in events:
+                each.data = data_for_programs(each.type, each.data)
         return conditional.by_content(request, [_shape(each, epoch, names) for each in events])
 
 

@@ -107,16 +107,19 @@ class SettingsByOrigin(TypedDict):
     repository: RepositorySettings | None
 
 
-class ProjectMember(TypedDict):
-    """A pending one is an invitation, which has no user yet."""
-
+class _Member(TypedDict):
     userId: UserId | None
-    email: str
     displayName: str | None
     role: Literal["admin", "member"]
     status: Literal["active", "pending"]
     isOwner: bool
     createdAt: Moment
+
+
+class ProjectMember(_Member):
+    """A pending one is an invitation, which has no user yet."""
+
+    email: str
 
 
 class NewMember(ProjectMember):
@@ -177,7 +180,10 @@ class ProjectDeletedEvent(TypedDict):
     patches: list[str]
 
 
-class MemberEvent(ProjectMember):
+class MemberEvent(_Member):
+    """`email` is null for whoever comes with a personal token."""
+
+    email: str | None
     projectId: ProjectId
 
 

@@ -110,7 +110,9 @@ class Connection:
                 f"A socket may follow {MOST_TOPICS} things at once; unsubscribe from some.",
             )
         stream = self.hub.stream(topic)
-        follower = Follower(self.outbox)
+        caller = self.caller
+        is_program = caller is not None and caller.token_id is not None
+        follower = Follower(self.outbox, is_program=is_program)
         stream.followers[self.outbox] = follower
         following = Following(stream, follower)
         self._following[topic] = following

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from apps.projects.discretion import frame_for_programs
 from apps.realtime.flow import direct_write, text_frame
 
 logger = logging.getLogger(__name__)
@@ -22,17 +23,28 @@ Send = Callable[[Any], Awaitable[None]]
 class Frame:
     """A text, made into a WebSocket frame once for all sockets it goes to."""
 
-    __slots__ = ("_encoded", "text")
+    __slots__ = ("_encoded", "_for_programs", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._encoded: bytes | None = None
+        self._for_programs: Frame | None = None
 
     @property
     def encoded(self) -> bytes:
         if self._encoded is None:
             self._encoded = text_frame(self.text)
         return self._encoded
+
+    @property
+    def for_programs(self) -> Frame:
+        """What sockets with a personal token are sent instead: itself, mostly."""
+        if self._for_programs is None:
+            text = frame_for_programs(self.text)
+            if text is self.text:
+                return self
+            self._for_programs = Frame(text)
+        return self._for_programs
 
 
 class Outbox:

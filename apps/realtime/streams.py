@@ -32,11 +32,12 @@ class Ear(Protocol):
 class Follower:
     """`mark` is the last number it was sent.
 
-    It is `opened` once it was told where it begins; nothing is sent before that.
+    It is `opened` once it was told where it begins; nothing is sent before that. A program is told less.
     """
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, ear: Ear, *, is_program: bool = False) -> None:
         self.ear = ear
+        self.is_program = is_program
         self.mark = 0
         self.opened = False
         self.live = False
@@ -44,7 +45,7 @@ class Follower:
     def offer(self, number: int, frame: Frame) -> None:
         if number > self.mark:
             self.mark = number
-            self.ear.put(frame)
+            self.ear.put(frame.for_programs if self.is_program else frame)
 
 
 class Stream:

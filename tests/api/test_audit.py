@@ -134,3 +134,22 @@ def test_an_unchanged_list_is_a_304(api: Any, alice: User, project: Project) -> 
     client.get(_path(project), 304, If_None_Match=etag)
     _cards(client, project, 1)
     client.get(_path(project), 200, If_None_Match=etag)
+
+
+def test_programs_are_not_told_the_email_addresses_of_members(
+    api: Any, alice: User, bob: User, project: Project
+) -> None:
+    members = f"/api/projects/{project.pk}/members"
+    api(alice).post(members, {"email": "guest@example.org"})
+    api(alice).patch(f"{members}/{bob.pk}", {"role": "admin"})
+    api(alice).delete(f"{members}/{bob.pk}")
+    seen = api(alice).get(_path(project))[-3:]
+    assert [each["data"]["email"] for each in seen] == ["guest@example.org", bob.email, bob.email]
+    for token in (
+        factories.make_token(alice, "read"),
+        factories.make_token(alice, project_id=project.pk),
+    ):
+        bot = api(token)
+        found = bot.get(_path(project))[-3:]
+        assert found == [{**each, "data": {**each["data"], "email": None}} for each in seen]
+        assert b"@example" not in bot.response.content

@@ -60,6 +60,23 @@ def test_what_a_person_is_told_of_other_projects_is_not_for_a_projects_token(
     assert [each["data"]["projectId"] for each in control.take(3)] == ["proj_999", None, here]
 
 
+def test_programs_are_not_told_the_email_addresses_of_members(
+    bearer: Callable[[str], Client], world: World
+) -> None:
+    browser = bearer(tokens.issue(world.alice))
+    bot = bearer(factories.make_token(world.alice, "read", project_id=world.project.pk))
+    for client in (browser, bot):
+        client.subscribe(projectId=world.project.pk)
+    member = f"/api/projects/{world.project.pk}/members/{world.bob.pk}"
+    Api(world.alice).patch(member, {"role": "admin"})
+    told, heard = browser.next(), bot.next()
+    assert told["data"]["email"] == world.bob.email
+    assert heard == {**told, "data": {**told["data"], "email": None}}
+    late = bearer(factories.make_token(world.alice, "read"))
+    late.subscribe(projectId=world.project.pk, since=0)
+    assert late.next() == heard
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_the_socket_of_a_revoked_token_closes_within_a_second_and_no_other(
     bearer: Callable[[str], Client], world: World, told: bool
