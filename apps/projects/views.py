@@ -95,10 +95,9 @@ class ProjectViewSet(ProjectScopedViewSet):
         "settings_by_origin": Role.MEMBER,
         "accept_settings": Role.ADMIN,
     }
-    # Its settings decide what is run and with whose key.
+    # Its settings decide what is run and with whose key, and its end is final: both are for people.
     tokens = {
         "retrieve": Tokens.ALL,
-        "destroy": Tokens.ALL,
         "last_opened": Tokens.ALL,
         "files": Tokens.ALL,
     }

@@ -127,6 +127,7 @@ def test_a_projects_token_sees_that_project_alone(api: Any, project: Project, ro
         ("PUT", "/api/projects/{project}/credential"),
         ("PUT", "/api/projects/{project}/cards/{card}/credential"),
         ("PATCH", "/api/projects/{project}"),
+        ("DELETE", "/api/projects/{project}"),
     ],
 )
 def test_no_token_reaches_what_only_people_may(
