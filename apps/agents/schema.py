@@ -160,7 +160,9 @@ OPERATIONS: Operations = {
                 "before": Query(Moment, "Only earlier ones."),
                 "after": Query(int, "Only those with a greater index."),
                 "beforeIndex": Query(int, "Only those with a smaller index."),
-                "limit": Query(int, f"At most so many; {MOST_MESSAGES} is the most."),
+                "limit": Query(
+                    int, f"At most so many, fewer where they are long; {MOST_MESSAGES} is the most."
+                ),
             },
             errors={404: "There is nothing here that you may see."},
         ),

@@ -25,7 +25,7 @@ from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
 from apps.common.misspelt import query
-from apps.common.paging import limit_of
+from apps.common.paging import limit_of, page_of
 from apps.common.serializers import checked
 from apps.projects.scoping import ProjectScopedViewSet, Role
 
@@ -157,7 +157,7 @@ class MessagesQuery:
         return self.after is not None or self.before_index is not None
 
     def page(self, rows: QuerySet[AgentMessage]) -> tuple[list[AgentMessage], bool]:
-        """At most `limit` messages in the order they were said, queued ones last."""
+        """In the order they were said: at most `limit`, fewer where they are long; queued ones last."""
         filters = {
             "created_at__gt": self.since,
             "created_at__lt": self.before,
@@ -168,8 +168,8 @@ class MessagesQuery:
         forward = self.since is not None or self.after is not None
         order = ["session_id", "index", "id"] if forward else ["-session_id", "-index", "-id"]
         queued = list(rows.filter(index__isnull=True).order_by("id")) if not forward else []
-        found = list(rows.filter(index__isnull=False).order_by(*order)[: self.limit + 1])
-        page, more = found[: self.limit], len(found) > self.limit
+        said = rows.filter(index__isnull=False).order_by(*order)
+        page, more = page_of(said, "content", "tool_call", limit=self.limit)
         if not forward:
             page.reverse()
         return [*page, *queued], more

@@ -2,8 +2,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import reduce
+from itertools import accumulate
+from operator import add
+from typing import Any, TypeVar
+
+from django.db.models import Func, IntegerField, Model, QuerySet
+from django.db.models.functions import Coalesce
 
 from apps.common.errors import Invalid
+
+M = TypeVar("M", bound=Model)
+
+MOST_BYTES = 2_000_000
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
@@ -18,3 +29,25 @@ def limit_of(given: Mapping[str, str], *, default: int, most: int) -> int:
     if len(text) > 18:
         return 1 if text.startswith("-") else most
     return min(max(int(text), 1), most)
+
+
+def page_of(rows: QuerySet[M], *texts: str, limit: int) -> tuple[list[M], bool]:
+    """The first of these ordered rows, and whether there are more.
+
+    At most `limit`, and at least one; as many as have some `MOST_BYTES` in the columns `texts`, which are
+    measured where they lie: hundreds of prompts that change don't come into memory first.
+    """
+    size = reduce(add, (Coalesce(_Bytes(name), 0) for name in texts))
+    sizes = list(rows.annotate(bytes=size).values_list("bytes", flat=True)[: limit + 1])
+    count = sum(1 for sum_so_far in accumulate(sizes[:limit]) if sum_so_far <= MOST_BYTES)
+    count = max(count, 1)
+    return list(rows[:count]), len(sizes) > count
+
+
+class _Bytes(Func):
+    function = "octet_length"
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Its function of that name is younger than what some systems have."""
+        return self.as_sql(compiler, connection, template="length(CAST(%(expressions)s AS BLOB))")

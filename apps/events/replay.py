@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from apps.common.paging import page_of
 from apps.events.bus import Position, frame
 from apps.events.models import EventStream, StoredEvent, new_epoch
 
@@ -24,11 +25,11 @@ def frames_since(
 
 
 def stored(project_id: int, *, after: int | None, limit: int) -> list[StoredEvent]:
-    """In order: the first `limit` after that seq, or without one the last."""
+    """In order: the first `limit` after that seq, or without one the last; fewer where they are long."""
     rows = StoredEvent.objects.filter(stream_id=project_id)
     if after is not None:
-        return list(rows.filter(seq__gt=after).order_by("seq")[:limit])
-    return list(rows.order_by("-seq")[:limit])[::-1]
+        return page_of(rows.filter(seq__gt=after).order_by("seq"), "data", limit=limit)[0]
+    return page_of(rows.order_by("-seq"), "data", limit=limit)[0][::-1]
 
 
 def positions(project_ids: Iterable[int]) -> dict[int, Position]:

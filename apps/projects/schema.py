@@ -248,12 +248,14 @@ OPERATIONS: Operations = {
     },
     EventsViewSet: {
         "list": Operation(
-            "What happened in the project, who did it and when",
+            "What happened in the project, who did it and when, a page at a time",
             [StoredEvent],
             query={
                 "since": Query(str, "What came after this `seq`, or `epoch:seq`; else the latest."),
                 "limit": Query(
-                    int, f"At most so many: {DEFAULT_EVENTS} unless told, {MOST_EVENTS} at most."
+                    int,
+                    f"At most so many, fewer where they are long: {DEFAULT_EVENTS} unless told,"
+                    f" {MOST_EVENTS} at most.",
                 ),
             },
             conflicts=("resync",),

@@ -126,6 +126,38 @@ def test_only_who_reaches_the_project_sees_it(
     token.get(_path(other), 404)
 
 
+def test_a_page_of_long_events_ends_before_it_has_too_many_bytes(
+    api: Any, alice: User, project: Project
+) -> None:
+    """Whoever goes on until nothing more comes has them all."""
+    client = api(alice)
+    columns = f"/api/projects/{project.pk}/columns"
+    column = client.get(columns)[0]["id"]
+    for number in range(30):
+        body = {"prompt": f"{number}" + ("ü" if number % 2 else "x") * 99_000}
+        client.patch(f"{columns}/{column}", body)
+    everything = list(range(1, EventStream.objects.get(pk=project.pk).version + 1))
+    latest = client.get(_path(project, limit=1000))
+    assert len(client.response.content) < 2_500_000
+    assert [each["seq"] for each in latest] == everything[-len(latest) :]
+    seen: list[int] = []
+    while page := client.get(_path(project, since=seen[-1] if seen else 0, limit=1000)):
+        assert len(client.response.content) < 2_500_000
+        seen += [each["seq"] for each in page]
+    assert seen == everything
+
+
+def test_an_event_that_is_too_long_by_itself_comes_alone(
+    api: Any, alice: User, project: Project
+) -> None:
+    _cards(api(alice), project, 3)
+    StoredEvent.objects.filter(stream_id=project.pk, seq__lte=2).update(
+        data=json.dumps({"long": "x" * 3_000_000})
+    )
+    for since in (0, 1, 2):
+        assert [each["seq"] for each in api(alice).get(_path(project, since=since))] == [since + 1]
+
+
 def test_an_unchanged_list_is_a_304(api: Any, alice: User, project: Project) -> None:
     client = api(alice)
     _cards(client, project, 2)

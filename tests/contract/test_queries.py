@@ -46,7 +46,7 @@ LISTS = {
     "/api/projects/{project}": 3,
     "/api/projects/{project}/boards": 2,
     "/api/projects/{project}/columns": 2,
-    "/api/projects/{project}/events": 3,
+    "/api/projects/{project}/events": 4,
     "/api/projects/{project}/members": 4,
     "/api/projects/{project}/panel-states": 2,
     "/api/projects/{project}/cards": 3,
