@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from rest_framework import serializers
-
 from apps.accounts.models import Preferences, User
 from apps.common.errors import Invalid
-from apps.common.fields import FlagField, TextField
+from apps.common.fields import ChoiceField, FlagField, ListField, TextField
 from apps.common.serializers import Serializer, camel
 from apps.events.bus import atomically
 
@@ -34,12 +32,12 @@ _LONGEST = 200
 
 
 class SettingsInput(Serializer):
-    theme = serializers.ChoiceField(["light", "dark", "system"], required=False)
+    theme = ChoiceField(["light", "dark", "system"], required=False)
     high_contrast = FlagField(required=False)
     sidebar_expanded = FlagField(required=False)
     agent_reasoning = FlagField(required=False)
     status_line = FlagField(required=False)
-    hidden_tool_types = serializers.ListField(
+    hidden_tool_types = ListField(
         child=TextField(max_length=_LONGEST), max_length=MOST_HIDDEN, required=False
     )
 

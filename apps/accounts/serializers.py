@@ -7,7 +7,14 @@ from django.core.validators import validate_email
 from django.utils import timezone
 from rest_framework import serializers
 
-from apps.common.fields import FlagField, PublicIdField, TextField, TimeField
+from apps.common.fields import (
+    ChoiceField,
+    FlagField,
+    ListField,
+    PublicIdField,
+    TextField,
+    TimeField,
+)
 from apps.common.serializers import Serializer
 
 
@@ -84,7 +91,7 @@ class ChangePasswordInput(Serializer):
 class TokenDetail(Serializer):
     id = PublicIdField("token", source="pk")
     name = serializers.CharField()
-    scopes = serializers.ListField(child=serializers.CharField())
+    scopes = ListField(child=serializers.CharField())
     project_id = PublicIdField("project")
     expires_at = TimeField()
     last_used_at = TimeField()
@@ -98,8 +105,8 @@ def _in_the_future(value: datetime) -> None:
 
 class CreateTokenInput(Serializer):
     name = TextField(max_length=100)
-    scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=["read", "write"]), allow_empty=False, max_length=2
+    scopes = ListField(
+        child=ChoiceField(choices=["read", "write"]), allow_empty=False, max_length=2
     )
     project_id = PublicIdField("project", required=False, allow_null=True)
     expires_at = TimeField(required=False, allow_null=True, validators=[_in_the_future])

@@ -3,10 +3,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from rest_framework import serializers
-
 from apps.boards.models import Board, BoardTemplate, Column, ColumnType
-from apps.common.fields import PublicIdField, TextField, WholeField
+from apps.common.fields import ChoiceField, ListField, PublicIdField, TextField, WholeField
 from apps.common.ids import optional_id, public_id
 from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
@@ -63,15 +61,13 @@ MOST_PLANNED = 50
 
 
 class ReorderBoardsInput(Serializer):
-    ids = serializers.ListField(child=PublicIdField("board"), max_length=MOST_LISTED)
+    ids = ListField(child=PublicIdField("board"), max_length=MOST_LISTED)
 
 
 class ReorderColumnsInput(Serializer):
     """At least one: it says which board is meant."""
 
-    ids = serializers.ListField(
-        child=PublicIdField("column"), allow_empty=False, max_length=MOST_LISTED
-    )
+    ids = ListField(child=PublicIdField("column"), allow_empty=False, max_length=MOST_LISTED)
 
 
 class CreateBoardInput(Serializer):
@@ -96,14 +92,12 @@ def _prompt_field() -> TextField:
 class _ColumnSettings(Serializer):
     prompt = _prompt_field()
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(
-        PermissionMode.choices, required=False, allow_null=True
-    )
+    permission_mode = ChoiceField(PermissionMode.choices, required=False, allow_null=True)
 
 
 class CreateColumnInput(_ColumnSettings):
     name = TextField(max_length=NAME_LIMIT)
-    column_type = serializers.ChoiceField(ColumnType.choices)
+    column_type = ChoiceField(ColumnType.choices)
     board_id = PublicIdField("board")
 
 
@@ -113,11 +107,11 @@ class UpdateColumnInput(_ColumnSettings):
 
 class ColumnPlanInput(Serializer):
     name = TextField(max_length=NAME_LIMIT)
-    column_type = serializers.ChoiceField(ColumnType.choices)
+    column_type = ChoiceField(ColumnType.choices)
     prompt = _prompt_field()
 
 
-class _ColumnPlans(serializers.ListField):
+class _ColumnPlans(ListField):
     """As templates store them: with the names on the wire, and a prompt only where there is one."""
 
     def __init__(self, **kwargs: Any) -> None:

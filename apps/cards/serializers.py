@@ -9,7 +9,14 @@ from rest_framework import serializers
 
 from apps.cards.models import Attachment
 from apps.cards.rows import CardDetailRow, CardRow, Step, is_unread
-from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
+from apps.common.fields import (
+    ChoiceField,
+    FlagField,
+    ListField,
+    PublicIdField,
+    TextField,
+    WholeField,
+)
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.host.changes import Diff
@@ -126,7 +133,7 @@ def distinct(values: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-class LabelsField(serializers.ListField):
+class LabelsField(ListField):
     """Free text; said twice is said once."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -152,14 +159,14 @@ class PromptField(TextField):
         )
 
 
-class ModeField(serializers.ChoiceField):
+class ModeField(ChoiceField):
     """The card's own permission mode; null is that of its column or project."""
 
     def __init__(self) -> None:
         super().__init__(PermissionMode.choices, required=False, allow_null=True)
 
 
-class BlockersField(serializers.ListField):
+class BlockersField(ListField):
     """Cards that must be complete before this one starts."""
 
     def __init__(self) -> None:
@@ -210,7 +217,7 @@ class StepInput(Serializer):
 class PipelineInput(Serializer):
     """All the steps in their order; none at all restores the board's."""
 
-    steps = serializers.ListField(child=StepInput(), max_length=MOST_STEPS)
+    steps = ListField(child=StepInput(), max_length=MOST_STEPS)
 
 
 class AutoModeInput(Serializer):
@@ -222,10 +229,8 @@ class BulkInput(Serializer):
     `delete`, addLabels and removeLabels with `label`, enabled with `autoMode`.
     """
 
-    card_ids = serializers.ListField(
-        child=PublicIdField("card"), allow_empty=False, max_length=MOST_AT_ONCE
-    )
-    action = serializers.ChoiceField(BULK_ACTIONS)
+    card_ids = ListField(child=PublicIdField("card"), allow_empty=False, max_length=MOST_AT_ONCE)
+    action = ChoiceField(BULK_ACTIONS)
     column_id = PublicIdField("column", required=False)
     position = WholeField(required=False, allow_null=True)
     defer = FlagField(required=False)

@@ -58,6 +58,21 @@ class FlagField(serializers.BooleanField):
         return data
 
 
+class ChoiceField(serializers.ChoiceField):
+    """One of some texts; whoever sends another is told which."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, str) and data in self.choices:
+            return super().to_internal_value(data)
+        allowed = f"one of: {', '.join(map(str, self.choices))}"
+        said = f"“{data[:100]}” is not {allowed}" if isinstance(data, str) else f"must be {allowed}"
+        raise serializers.ValidationError(said, code="invalid_choice")
+
+
+class ListField(serializers.ListField):
+    default_error_messages = {"not_a_list": "must be a list"}
+
+
 class TimeField(serializers.DateTimeField):
     """ISO 8601 in UTC with `Z`."""
 

@@ -22,6 +22,8 @@ def camel(name: str) -> str:
 
 
 class Serializer(serializers.Serializer[Any]):
+    default_error_messages = {"invalid": "must be an object"}
+
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         renamed: dict[str, serializers.Field[Any, Any, Any, Any]] = {}
         for name, each in super().get_fields().items():

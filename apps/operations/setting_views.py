@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from django.http import HttpResponse
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -9,13 +8,14 @@ from rest_framework.views import APIView
 from apps.accounts.permissions import ChangedByAdmin
 from apps.accounts.reach import Tokens
 from apps.common import conditional
+from apps.common.fields import ChoiceField
 from apps.common.kept import from_database
 from apps.common.serializers import Serializer, checked
 from apps.configuration.store import CONTEXT_RELAY
 
 
 class ContextRelayInput(Serializer):
-    mode = serializers.ChoiceField(["off", "manual", "auto"])
+    mode = ChoiceField(["off", "manual", "auto"])
 
 
 class ContextRelayView(APIView):

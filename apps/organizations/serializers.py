@@ -2,10 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_framework import serializers
-
 from apps.accounts.serializers import EmailField
-from apps.common.fields import PublicIdField, TextField
+from apps.common.fields import ChoiceField, PublicIdField, TextField
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.common.times import iso
@@ -48,13 +46,11 @@ class UpdateOrganizationInput(Serializer):
 
 class AddMemberInput(Serializer):
     email = EmailField()
-    role = serializers.ChoiceField(
-        OrganizationMember.Role.choices, default=OrganizationMember.Role.MEMBER
-    )
+    role = ChoiceField(OrganizationMember.Role.choices, default=OrganizationMember.Role.MEMBER)
 
 
 class UpdateMemberInput(Serializer):
-    role = serializers.ChoiceField(OrganizationMember.Role.choices)
+    role = ChoiceField(OrganizationMember.Role.choices)
 
 
 class DefaultCredentialInput(Serializer):

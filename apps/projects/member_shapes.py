@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rest_framework import serializers
-
 from apps.accounts.models import User
 from apps.accounts.serializers import EmailField
+from apps.common.fields import ChoiceField
 from apps.common.ids import public_id
 from apps.common.serializers import Serializer
 from apps.common.times import iso
@@ -50,8 +49,8 @@ def invitation_shape(invitation: Invitation) -> dict[str, Any]:
 
 class AddMemberInput(Serializer):
     email = EmailField()
-    role = serializers.ChoiceField(Role.choices, default=Role.MEMBER)
+    role = ChoiceField(Role.choices, default=Role.MEMBER)
 
 
 class UpdateMemberInput(Serializer):
-    role = serializers.ChoiceField(Role.choices)
+    role = ChoiceField(Role.choices)

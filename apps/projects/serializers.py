@@ -5,7 +5,14 @@ from typing import Any
 
 from rest_framework import serializers
 
-from apps.common.fields import FlagField, PublicIdField, TextField, WholeField
+from apps.common.fields import (
+    ChoiceField,
+    FlagField,
+    ListField,
+    PublicIdField,
+    TextField,
+    WholeField,
+)
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
 from apps.common.times import iso
@@ -91,13 +98,13 @@ class RepositorySettings(Serializer):
 
     agent = TextField(max_length=60, required=False)
     model = TextField(max_length=200, required=False)
-    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
+    permission_mode = ChoiceField(PermissionMode.choices, required=False)
     branch_template = TextField(max_length=200, required=False, validators=[branch_template])
     worktree = FlagField(required=False)
     max_parallel_agents = WholeField(min_value=1, max_value=1_000, required=False)
     setup_script = TextField(max_length=SCRIPT_LIMIT, required=False, trim_whitespace=False)
     cleanup_script = TextField(max_length=SCRIPT_LIMIT, required=False, trim_whitespace=False)
-    copy_files = serializers.ListField(
+    copy_files = ListField(
         child=TextField(max_length=200, validators=[inner_glob]), max_length=100, required=False
     )
     auto_commit = FlagField(required=False)
@@ -109,9 +116,7 @@ class UpdateProjectInput(Serializer):
     name = TextField(max_length=NAME_LIMIT, required=False)
     agent = TextField(max_length=60, required=False, allow_null=True)
     model = TextField(max_length=200, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(
-        PermissionMode.choices, required=False, allow_null=True
-    )
+    permission_mode = ChoiceField(PermissionMode.choices, required=False, allow_null=True)
     base_branch = TextField(max_length=250, required=False, allow_null=True, validators=[ref_name])
     branch_template = TextField(
         max_length=200, required=False, allow_null=True, validators=[branch_template]
@@ -124,7 +129,7 @@ class UpdateProjectInput(Serializer):
     cleanup_script = TextField(
         max_length=SCRIPT_LIMIT, required=False, allow_null=True, trim_whitespace=False
     )
-    copy_files = serializers.ListField(
+    copy_files = ListField(
         child=TextField(max_length=200, validators=[inner_glob]),
         max_length=100,
         required=False,
@@ -140,7 +145,7 @@ class AcceptSettingsInput(Serializer):
 
 
 class ReorderInput(Serializer):
-    ids = serializers.ListField(child=PublicIdField("project"), max_length=10_000)
+    ids = ListField(child=PublicIdField("project"), max_length=10_000)
 
 
 class CredentialInput(Serializer):

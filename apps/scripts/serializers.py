@@ -3,10 +3,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from rest_framework import serializers
-
 from apps.common.envelope import dumps
-from apps.common.fields import PublicIdField, TextField
+from apps.common.fields import ListField, PublicIdField, TextField
 from apps.common.ids import optional_id, public_id
 from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
@@ -95,4 +93,4 @@ class UpdateScriptInput(Serializer):
 
 
 class ReorderScriptsInput(Serializer):
-    ids = serializers.ListField(child=PublicIdField("script"), max_length=MOST_LISTED)
+    ids = ListField(child=PublicIdField("script"), max_length=MOST_LISTED)

@@ -15,7 +15,15 @@ from apps.cards.serializers import (
     ModeField,
     PromptField,
 )
-from apps.common.fields import FlagField, PublicIdField, TextField, TimeField, WholeField
+from apps.common.fields import (
+    ChoiceField,
+    FlagField,
+    ListField,
+    PublicIdField,
+    TextField,
+    TimeField,
+    WholeField,
+)
 from apps.common.serializers import Serializer
 from apps.common.uploads import bare_name, media_type
 from apps.projects.models import PermissionMode
@@ -64,7 +72,7 @@ class ColumnEntry(Serializer):
     id = PublicIdField("column")
     board_id = PublicIdField("board")
     name = TextField(max_length=NAME_LIMIT)
-    column_type = serializers.ChoiceField(ColumnType.choices)
+    column_type = ChoiceField(ColumnType.choices)
     prompt = PromptField(required=False)
     wip_limit = WholeField(min_value=1, max_value=10_000, required=False, allow_null=True)
     permission_mode = ModeField()
@@ -98,7 +106,7 @@ class StepEntry(Serializer):
 
 class PipelineEntry(Serializer):
     card_id = PublicIdField("card")
-    steps = serializers.ListField(child=StepEntry(), allow_empty=False, max_length=MOST_STEPS)
+    steps = ListField(child=StepEntry(), allow_empty=False, max_length=MOST_STEPS)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         columns = [step["column_id"] for step in attrs["steps"]]
@@ -119,8 +127,8 @@ class SessionEntry(Serializer):
     column_name = TextField(max_length=NAME_LIMIT, required=False, allow_null=True)
     agent = TextField(max_length=60, required=False, allow_null=True)
     model = TextField(max_length=200, required=False, allow_null=True)
-    permission_mode = serializers.ChoiceField(PermissionMode.choices, required=False)
-    status = serializers.ChoiceField(_FINAL)
+    permission_mode = ChoiceField(PermissionMode.choices, required=False)
+    status = ChoiceField(_FINAL)
     error = ReasonEntry(required=False, allow_null=True)
     started_at = TimeField(required=False, allow_null=True)
     ended_at = TimeField(required=False, allow_null=True)
