@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.http import HttpResponse
 from django.test import Client
 
 from apps.accounts import tokens
@@ -40,6 +41,18 @@ class Form(bytes):
         return cls.of((f"{named}\r\nContent-Type: {kind}", content), *others)
 
 
+class Whole(Client):
+    """Answers that come in pieces are put together, so that all have `content`."""
+
+    def request(self, **request: Any) -> Any:
+        response: Any = super().request(**request)
+        if not response.streaming:
+            return response
+        found: Any = HttpResponse(response.getvalue(), status=response.status_code)
+        found.headers = response.headers
+        return found
+
+
 class Api:
     """Speaks for a user or the bearer of a token. `response` is the last answer, for headers and the like."""
 
@@ -48,7 +61,7 @@ class Api:
     def __init__(self, who: User | str | None = None) -> None:
         token = tokens.issue(who) if isinstance(who, User) else who
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._client = Client(raise_request_exception=False, headers=headers)
+        self._client = Whole(raise_request_exception=False, headers=headers)
 
     def request(
         self,
@@ -71,15 +84,14 @@ class Api:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
         if status is not None:
-            assert self.response.status_code == status, self.response.getvalue().decode()[:2_000]
-        found = self.response.getvalue()
-        if not found:
+            assert self.response.status_code == status, self.response.content.decode()[:2_000]
+        if not self.response.content:
             return None
         if self.response["Content-Type"] != "application/json" or self.response.has_header(
             "Content-Disposition"
         ):
-            return found
-        answer = json.loads(found)
+            return self.response.content
+        answer = json.loads(self.response.content)
         return answer["error"] if self.response.status_code >= 400 else answer.get("data")
 
     def get(self, path: str, status: int = 200, **headers: str) -> Any:

@@ -14,7 +14,6 @@ import pytest
 import requests
 import schemathesis
 from django.db import transaction
-from django.test import Client
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -28,6 +27,7 @@ from apps.operations import health
 from apps.operations.openapi import generator
 from apps.runs import leases
 from tests import factories
+from tests.client import Whole
 from tests.contract.document import key, undeclared
 from tests.contract.world import World
 
@@ -115,7 +115,7 @@ def _send(case: Any, token: str) -> tuple[Any, schemathesis.Response]:
     authentication.forget_all()
     bodies.forget_all()
     with transaction.atomic():
-        answer: Any = Client(raise_request_exception=False).generic(
+        answer: Any = Whole(raise_request_exception=False).generic(
             asked.method, asked.path_url, body, content_type=_text(kind), headers=headers
         )
         transaction.set_rollback(True)
