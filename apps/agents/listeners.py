@@ -40,8 +40,8 @@ def start(card: Card, by: int | None) -> None:
 
 
 @starting.on_stop
-def stop(card: Card, by: int | None) -> None:
-    sessions.stop(card.pk, by=by, did="completed the card, which ends this work.")
+def stop(card: Card, by: int | None, did: str) -> None:
+    sessions.stop(card.pk, by=by, did=did)
 
 
 @starting.on_reconsider

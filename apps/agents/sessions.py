@@ -20,6 +20,7 @@ from apps.agents.events import AgentStatus
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
+from apps.cards import starting
 from apps.cards.models import Card
 from apps.common.errors import Conflict
 from apps.common.fetching import insert
@@ -232,7 +233,7 @@ def require_nobody_at_work(project: Project) -> None:
 def cancel(card: Card, *, by: int | None) -> None:
     """Stop the card's agent. Answers at once; the processes are gone within 2 s. Repeatable."""
     bus.lock(card.project_id)
-    stop(card.pk, by=by, did="stopped the agent.")
+    stop(card.pk, by=by, did=starting.STOPPED)
 
 
 def wait_for_message(session: AgentSession) -> None:

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from apps.cards.models import Card
 
 Starter = Callable[[Card, int | None], None]
-Stopper = Callable[[Card, int | None], None]
+Stopper = Callable[[Card, int | None, str], None]
 
 Reconsiderer = Callable[[Card], None]
+
+# What somebody did, as the transcript says after their name.
+COMPLETED = "completed the card, which ends this work."
+STOPPED = "stopped the agent."
 
 _starters: list[Starter] = []
 _stoppers: list[Stopper] = []
@@ -29,7 +33,7 @@ def on_start(listener: Starter) -> Starter:
 
 
 def on_stop(listener: Stopper) -> Stopper:
-    """Call `listener(card, by)` when the card is completed where it stands, and its agent has to stop."""
+    """Call `listener(card, by, did)` when the card's agent has to stop where the card stands; `did` says why."""
     _stoppers.append(listener)
     return listener
 
@@ -45,9 +49,9 @@ def start(card: Card, *, by: int | None) -> None:
         listener(card, by)
 
 
-def stop(card: Card, *, by: int | None) -> None:
+def stop(card: Card, *, by: int | None, did: str) -> None:
     for listener in _stoppers:
-        listener(card, by)
+        listener(card, by, did)
 
 
 def reconsider(card: Card) -> None:

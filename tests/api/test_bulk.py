@@ -191,6 +191,21 @@ def test_auto_mode_complete_and_cancel(
     assert states == {card: "cancelled" for card in cards[:3]}
 
 
+def test_the_transcript_says_what_was_done_of_many_cards_as_of_one(
+    bulk: Any, api: Any, url: str, bob: User, cards: list[int], credential: None
+) -> None:
+    bulk("start", cards[:3])
+    bulk("cancel", cards[:1])
+    api(bob).post(f"{url}/{cards[1]}/agent/cancel", status=204)
+    bulk("complete", cards[2:3])
+    said = [
+        api(bob).get(f"{url}/{card}/agent/messages")["messages"][-1]["content"]
+        for card in cards[:3]
+    ]
+    assert said[0] == said[1] == "Bob stopped the agent."
+    assert "moved the card to" in said[2]
+
+
 def test_of_a_started_chain_the_first_is_queued_and_the_others_say_what_they_wait_for(
     bulk: Any, api: Any, url: str, bob: User, cards: list[int], credential: None
 ) -> None:

@@ -54,7 +54,7 @@ def _change(
     elif action == "autoMode":
         _for_each(cards, partial(set_auto_mode, enabled=options["enabled"], by=by))
     else:
-        _for_each(cards, partial(starting.stop, by=by))
+        _for_each(cards, partial(starting.stop, by=by, did=starting.STOPPED))
     places.write()
 
 

@@ -131,14 +131,14 @@ def complete_card(card: Card, *, by: int | None, places: Places | None = None) -
     card = fresh(card)
     if card.column.column_type in COMPLETE:
         # A message may have taken its agent up again.
-        starting.stop(card, by=by)
+        starting.stop(card, by=by, did=starting.COMPLETED)
         return card
     done = first_column(card.column.board_id, ColumnType.DONE)
     if done is not None:
         return move_card(card, to=done, by=by, places=places)
     if card.completed_at is not None:
         return card
-    starting.stop(card, by=by)
+    starting.stop(card, by=by, did=starting.COMPLETED)
     changes = {"completed_at": timezone.now(), "updated_at": timezone.now()}
     write(card, {**changes, **NOT_DEFERRED}, noted_by=by)
     bus.publish(CardUpdated(project_id=card.project_id, card_id=card.pk), by=by)
