@@ -33,7 +33,7 @@ def on_start(listener: Starter) -> Starter:
 
 
 def on_stop(listener: Stopper) -> Stopper:
-    """Call `listener(card, by, did)` when the card's agent has to stop where the card stands; `did` says why."""
+    """Call `listener(card, by, did)` when the agent of a card has to stop where it stands; `did` says why."""
     _stoppers.append(listener)
     return listener
 
