@@ -39,6 +39,14 @@ def read_or_create(path: Path) -> str:
     return _read(path)
 
 
+def kept(path: Path) -> str:
+    """What lies there, usable or not; empty if nothing does."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def _read(path: Path) -> str:
     """A file cut short (full disk, broken restore) must never do as a key that anybody can guess."""
     secret = path.read_text().strip()

@@ -7,7 +7,7 @@ import hmac
 from django.conf import settings
 
 from apps.accounts.selectors import has_users
-from kanban_agents.secrets import read_or_create
+from kanban_agents import secrets
 
 _FILE = "setup_code"
 
@@ -20,12 +20,18 @@ def current() -> str | None:
     """
     if settings.LOOPBACK or settings.SETUP_CODE == "off" or has_users():
         return None
-    return settings.SETUP_CODE or read_or_create(settings.DATA_DIR / _FILE)
+    return settings.SETUP_CODE or secrets.read_or_create(settings.DATA_DIR / _FILE)
 
 
 def matches(given: str) -> bool:
     expected = current()
     return expected is None or hmac.compare_digest(given.strip().encode(), expected.encode())
+
+
+def kept() -> str:
+    """What somebody may come upon, needed or not; empty if there is none. Makes none."""
+    chosen = "" if settings.SETUP_CODE == "off" else settings.SETUP_CODE
+    return chosen or secrets.kept(settings.DATA_DIR / _FILE)
 
 
 def discard() -> None:

@@ -83,5 +83,5 @@ class TimeField(serializers.DateTimeField):
         except ValueError:
             raise serializers.ValidationError(f"must be a time like {times.EXAMPLE}") from None
 
-    def to_representation(self, value: Any) -> str | None:
+    def to_representation(self, value: Any) -> Any:
         return times.iso(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ from dataclasses import dataclass, field
 from django.conf import settings
 
 from apps.credentials.models import Credential, Provider
-from apps.credentials.sealing import CannotUnseal, unseal
+from apps.credentials.sealing import unseal
 
 SOURCES = ("card", "project", "organization")
 OPENROUTER_URL = "https://openrouter.ai/api/v1"
-_SERVER_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
 # OpenAI's clients refuse to start without a key, also where the server wants none.
 _NO_KEY = "unused"
 
@@ -58,16 +56,6 @@ def resolve(candidates: Sequence[int | None]) -> Usable | None:
 def has_usable(candidates: Sequence[int | None]) -> bool:
     """Whether `resolve` would find one; decrypts nothing."""
     return bool(_ready(candidates)) or _server(os.environ) is not None
-
-
-def secrets(candidates: Sequence[int | None]) -> list[str]:
-    """The values of these credentials, usable or not, and of the server's own keys; for masking."""
-    ids = [candidate for candidate in candidates if candidate is not None]
-    found = [os.environ.get(name, "").strip() for name in _SERVER_KEYS]
-    for row in Credential.objects.filter(pk__in=ids, sealed__isnull=False):
-        with contextlib.suppress(CannotUnseal):
-            found.append(unseal(row.sealed or b"", credential_id=row.pk, owner_id=row.owner_id))
-    return [value for value in found if value]
 
 
 def _ready(candidates: Sequence[int | None]) -> dict[int, Credential]:

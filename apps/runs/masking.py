@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+import orjson
 
 MASK = "****"
 # Shorter values would mask ordinary words.
@@ -11,7 +14,14 @@ SHORTEST = 8
 
 class Secrets:
     def __init__(self, values: Iterable[str]) -> None:
-        self.values = sorted({v for v in values if v and len(v) >= SHORTEST}, key=len, reverse=True)
+        known = {value for value in values if len(value) >= SHORTEST}
+        # What tools answer is masked as JSON, where some of the characters look different.
+        known |= {orjson.dumps(value)[1:-1].decode() for value in known}
+        self.values = sorted(known, key=len, reverse=True)
+        self._characters = frozenset("".join(known))
+        pairs = "|".join(re.escape(value[:2]) for value in known)
+        letters = "|".join(re.escape(value[0]) for value in known)
+        self._beginning = re.compile(rf"{pairs}|(?:{letters})\Z")
 
     def mask(self, text: str) -> str:
         for value in self.values:
@@ -29,12 +39,13 @@ class Secrets:
 
     def held_back(self, text: str) -> int:
         """How many characters at the end of a stream may be the beginning of a secret."""
-        most = 0
-        for value in self.values:
-            # Nearly always there is none of its first letters, or one that something else follows.
-            start = text.find(value[0], max(0, len(text) - len(value) + 1))
-            while start >= 0 and not value.startswith(text[start:]):
-                start = text.find(value[0], start + 1)
-            if start >= 0:
-                most = max(most, len(text) - start)
-        return most
+        # A dozen of values, most of which no line ends with: their characters, then how they begin.
+        if not text or text[-1] not in self._characters:
+            return 0
+        start = max(0, len(text) - len(self.values[0]) + 1)
+        while begun := self._beginning.search(text, start):
+            end = text[begun.start() :]
+            if any(value.startswith(end) for value in self.values):
+                return len(end)
+            start = begun.start() + 1
+        return 0

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from apps.cards.models import Card
+from apps.cards import unshown
 from apps.common.ids import public_id
-from apps.credentials.resolution import secrets
 from apps.events import bus
 from apps.host.environment import agent_environment, home_for
 from apps.projects.models import Project
@@ -83,20 +82,7 @@ def setting(claim: Claim) -> Setting | None:
         person=(person.display_name, person.email) if person else ("", ""),
         marker=claim.marker,
     )
-    return Setting(run.command, Path(project.path), environment, _secrets(project))
-
-
-def _secrets(project: Project) -> list[str]:
-    """A script gets none of them; but agents and people leave things in a project's directory."""
-    cards = Card.objects.filter(project=project, credential__isnull=False)
-    organization = project.organization
-    credentials = [
-        *cards.order_by().values_list("credential_id", flat=True).distinct(),
-        project.credential_id,
-        organization.default_credential_id if organization else None,
-    ]
-    database = str(settings.DATABASES["default"].get("PASSWORD") or "")
-    return [str(settings.SECRET_KEY), database, *secrets(credentials)]
+    return Setting(run.command, Path(project.path), environment, unshown.values(project))
 
 
 @bus.atomically

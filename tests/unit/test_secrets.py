@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from apps.runs.masking import Secrets
 from kanban_agents.secrets import BadSecret, derive, read_or_create
 
 
@@ -27,3 +29,20 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, content: str) -> N
 
 def test_keys_for_different_purposes_have_nothing_in_common() -> None:
     assert derive("s" * 40, "jwt") != derive("s" * 40, "credentials")
+
+
+def test_what_may_begin_a_secret_is_held_back_however_many_there_are() -> None:
+    values = ["aab-secret-one", "ab-secret-two!", 'quo"ted\\secret', "zz-secret-three"]
+    secrets = Secrets([*values, "short"])
+    for value in values:
+        for length in range(1, len(value)):
+            said = f"it is a a{value[:length]}"
+            assert secrets.held_back(said) >= length, said
+        assert secrets.mask(f"<{value}>") == "<****>"
+        assert secrets.mask(json.dumps({"a": value})) == '{"a": "****"}'
+    assert secrets.held_back("aaab") == 3
+    for said in ("", "a line\n", "zz-", "zy", "short"):
+        assert secrets.held_back(said) == (3 if said == "zz-" else 0), said
+    assert secrets.mask("short") == "short"
+    assert Secrets([]).held_back("anything") == 0
+    assert Secrets([]).mask("anything") == "anything"

@@ -106,7 +106,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     await _room(kind, handle, around)
     known = await _known(handle, around)
     place = await _prepared(handle, around, known.session)
-    secrets = Secrets([known.equipment.credential.secret] if known.equipment.credential else [])
+    secrets = Secrets(known.hidden)
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
     activity = Activity(
         project_id=known.session.project_id,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 
 from apps.agents import gate, queueing, recovery, turns
 from apps.agents.models import AgentSession
 from apps.agents.runtime.failures import Failed
-from apps.cards import attachments, worktrees
+from apps.cards import attachments, unshown, worktrees
 from apps.common.ids import optional_id, public_id
 from apps.credentials import renewing
 from apps.credentials.resolution import environment as credential_environment
@@ -43,6 +43,7 @@ class Setting:
     session: AgentSession
     equipment: gate.Equipment
     person: tuple[str, str]
+    hidden: list[str] = field(repr=False)
 
 
 def read(claim: Claim) -> Setting:
@@ -61,7 +62,10 @@ def read(claim: Claim) -> Setting:
         )
     person = session.started_by
     name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
-    return Setting(session, equipment, name)
+    hidden = unshown.values(session.card.project)
+    if equipment.credential is not None:
+        hidden.append(equipment.credential.secret)
+    return Setting(session, equipment, name, hidden)
 
 
 def renewed(setting: Setting, claim: Claim) -> Setting:
