@@ -42,11 +42,12 @@ def _assemble() -> Any:
     from apps.common.kept import DatabaseVersion, KeptAnswers
     from apps.common.pools import Application, Receive, Scope, Send, ThreadPool
     from apps.integrations.waiting import Waiting
+    from apps.realtime.callers import identified
     from apps.realtime.consumers import SocketConsumer
 
     handler = WSGIHandler()
     quick = ThreadPool(handler, threads=8, limit=1_000)
-    slow = ThreadPool(handler, threads=16, limit=16, per_caller=4)
+    slow = ThreadPool(handler, threads=16, limit=16, per_caller=4, caller_of=identified)
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
         pool = slow if is_slow(scope["method"], scope["path"]) else quick

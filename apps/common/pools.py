@@ -27,6 +27,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+CallerOf = Callable[[Scope], Awaitable[bytes]]
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[bytes, bytes]]
 
@@ -54,24 +55,33 @@ class ThreadPool:
     """An ASGI application around a WSGI one.
 
     More than `limit` requests at once, waiting ones included, are refused with 503; more than
-    `per_caller` of the same caller with 429.
+    `per_caller` of the same caller with 429; `caller_of` says who that is.
     """
 
     def __init__(
-        self, wsgi: WsgiApplication, *, threads: int, limit: int, per_caller: int | None = None
+        self,
+        wsgi: WsgiApplication,
+        *,
+        threads: int,
+        limit: int,
+        per_caller: int | None = None,
+        caller_of: CallerOf | None = None,
     ) -> None:
         self._wsgi = wsgi
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
         self._limit = limit
         self._per_caller = per_caller
+        self._caller_of = caller_of
         self._busy = 0
         self._callers: Counter[bytes] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = b""
+        if self._per_caller:
+            caller = address_of(scope) if self._caller_of is None else await self._caller_of(scope)
         if self._busy >= self._limit:
             await refuse(send, 503, "busy", "The server is busy. Try again in a moment.")
             return
-        caller = caller_of(scope) if self._per_caller else b""
         if self._per_caller and self._callers[caller] >= self._per_caller:
             await refuse(
                 send,
@@ -177,11 +187,7 @@ async def refuse(
     await send({"type": "http.response.body", "body": body})
 
 
-def caller_of(scope: Scope) -> bytes:
-    """Whom limits count: the credentials as they were sent, else the address."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return bytes(value)
+def address_of(scope: Scope) -> bytes:
     client = scope.get("client")
     return str(client[0]).encode() if client else b""
 

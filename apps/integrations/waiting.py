@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,10 +27,10 @@ from apps.common.pools import (
     Receive,
     Scope,
     Send,
-    caller_of,
     refuse,
 )
 from apps.integrations.serializers import LONGEST_WAIT_S
+from apps.realtime.callers import answered
 from apps.realtime.hub import current_hub
 
 MOST_WAITING = 500
@@ -40,6 +40,10 @@ LOOK_AGAIN_S = 10.0
 # A busy card must not make each of its events a request.
 _PAUSE_S = 0.05
 _STATUS = re.compile(r"^/api/cards/((?:card_)?[0-9]{1,18})/status$")
+
+
+class _Full(Exception):
+    """Status, code and message of the refusal."""
 
 
 class Waiting:
@@ -56,22 +60,27 @@ class Waiting:
         if path is None or not seconds or scope["method"] != "GET":
             await self._application(scope, receive, send)
             return
-        caller = caller_of(scope)
+        try:
+            await self._wait(scope, receive, send, parse_id("card", path[1]), seconds, known)
+        except _Full as full:
+            await refuse(send, *full.args)
+
+    @contextlib.contextmanager
+    def _place(self, scope: Scope) -> Iterator[None]:
+        """Only for whoever may see what is waited for: nobody else takes a place, or counts."""
+        caller = answered(scope)
         if self._callers[caller] >= MOST_PER_CALLER:
-            await refuse(
-                send,
+            raise _Full(
                 429,
                 "rate_limited",
                 f"You have {MOST_PER_CALLER} waiting requests under way. Wait for one of them.",
             )
-            return
         if self._waiting >= MOST_WAITING:
-            await refuse(send, 503, "busy", "Too many are waiting here. Try again in a moment.")
-            return
+            raise _Full(503, "busy", "Too many are waiting here. Try again in a moment.")
         self._waiting += 1
         self._callers[caller] += 1
         try:
-            await self._wait(scope, receive, send, parse_id("card", path[1]), seconds, known)
+            yield
         finally:
             self._waiting -= 1
             self._callers[caller] -= 1
@@ -88,7 +97,10 @@ class Waiting:
         known: str | None,
     ) -> None:
         until = time.monotonic() + seconds
-        async with _departure(receive) as gone, _bell(card_id) as rung:
+        async with contextlib.AsyncExitStack() as stack:
+            gone = await stack.enter_async_context(_departure(receive))
+            rung = await stack.enter_async_context(_bell(card_id))
+            has_place = False
             while True:
                 rung.clear()
                 answer = await self._ask(scope)
@@ -96,6 +108,9 @@ class Waiting:
                 known = status if known is None else known
                 if status is None or status != known or time.monotonic() >= until:
                     break
+                if not has_place:
+                    stack.enter_context(self._place(scope))
+                    has_place = True
                 if not await _first(gone, rung, min(until - time.monotonic(), LOOK_AGAIN_S)):
                     return
                 await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))

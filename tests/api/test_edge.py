@@ -12,12 +12,14 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 
-from apps.accounts import authentication
+from apps.accounts import authentication, tokens
+from apps.accounts.models import User
 from apps.common.edge import LARGEST_BODY, Edge, Reach
 from apps.common.pools import ThreadPool, build_environ
 from apps.operations import health
 from apps.runs import leases
 from apps.runs.models import Worker
+from tests import factories
 from tests.asgi import call
 
 REACH = Reach.of(
@@ -327,7 +329,11 @@ async def test_a_full_pool_says_that_it_is_busy(blocked: Any) -> None:
 
 async def test_one_caller_cannot_take_the_whole_pool(blocked: Any) -> None:
     make, go = blocked
-    edge = make(threads=4, limit=4, per_caller=2)
+
+    async def by_header(scope: Any) -> bytes:
+        return bytes(dict(scope["headers"]).get(b"authorization", b""))
+
+    edge = make(threads=4, limit=4, per_caller=2, caller_of=by_header)
     alice, bob = {"authorization": "Bearer a"}, {"authorization": "Bearer b"}
     running = [asyncio.create_task(call(edge, headers=alice)) for _ in range(2)]
     await asyncio.sleep(0.05)
@@ -459,6 +465,54 @@ async def test_the_real_application_sets_up_and_signs_in(application: Any) -> No
     head = await call(application, "HEAD", "/api/auth/me", headers=headers)
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == str(len(me.body))
+
+
+async def _never_ends(application: Any, authorization: str) -> int | None:
+    """The status of a slow request whose body stays away; None when it is let in and waited for."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/api/projects/import",
+        "raw_path": b"/api/projects/import",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"authorization", authorization.encode())],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 37100),
+        "scheme": "http",
+    }
+    status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            status.set_result(message["status"])
+
+    task = asyncio.create_task(application(scope, asyncio.Event().wait, send))
+    _never_ending.append(task)
+    done, _ = await asyncio.wait({status}, timeout=0.5)
+    return status.result() if done else None
+
+
+_never_ending: list[asyncio.Task[Any]] = []
+
+
+@pytest.fixture
+async def slowly(application: Any) -> AsyncIterator[Callable[[str], Any]]:
+    yield lambda authorization: _never_ends(application, authorization)
+    for task in _never_ending:
+        task.cancel()
+    await asyncio.gather(*_never_ending, return_exceptions=True)
+    _never_ending.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_no_tokens_but_good_ones_are_callers_of_their_own(slowly: Any, bob: User) -> None:
+    made_up = [f"Bearer kba_{number:043d}" for number in range(3)] + ["Bearer x", "Basic y"]
+    assert [await slowly(each) for each in made_up] == [None] * 4 + [429]
+    token = await sync_to_async(factories.make_token)(bob)
+    spellings = ["Bearer {}", "bearer {}", "BEARER  {}", "Bearer {} ", "bEaReR {}"]
+    assert [await slowly(each.format(token)) for each in spellings] == [None] * 4 + [429]
+    assert await slowly(f"Bearer {tokens.issue(bob)}") is None
 
 
 @pytest.mark.django_db(transaction=True)

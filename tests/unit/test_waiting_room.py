@@ -59,26 +59,60 @@ def _silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_five_hundred_and_first_is_told_to_come_later() -> None:
     room = Waiting(status)
-    callers = [Caller(room, f"Bearer {number // 4}") for number in range(MOST_WAITING)]
+    callers = [Caller(room, f"Bearer kba_{number // 4}") for number in range(MOST_WAITING)]
     await asyncio.sleep(0)
-    late = Caller(room, "Bearer late")
+    late = Caller(room, "Bearer kba_late")
     await late.task
     assert late.refusal() == (503, "busy")
     assert (b"retry-after", b"1") in late.messages[0]["headers"]
-    greedy = Caller(room, "Bearer 0")
+    greedy = Caller(room, "bearer  kba_0 ")
     await greedy.task
     assert greedy.refusal() == (429, "rate_limited")
 
     await callers.pop().leave()
-    let_in = Caller(room, "Bearer late")
+    let_in = Caller(room, "Bearer kba_late")
     await asyncio.sleep(0)
     assert not let_in.task.done()
     for caller in (*callers, let_in):
         await caller.leave()
-    again = Caller(room, "Bearer late")
+    again = Caller(room, "Bearer kba_late")
     await asyncio.sleep(0)
     assert not again.task.done()
     await again.leave()
+
+
+async def test_whoever_is_not_let_in_takes_no_place() -> None:
+    refusing = asyncio.Event()
+
+    async def view(scope: Scope, receive: Receive, send: Send) -> None:
+        if b"rubbish" in dict(scope["headers"])[b"authorization"]:
+            await refusing.wait()
+            await refuse(send, 401, "unauthenticated", "This token is not valid, or no longer.")
+        else:
+            await status(scope, receive, send)
+
+    room = Waiting(view)
+    strangers = [Caller(room, f"Bearer kba_rubbish{each}") for each in range(MOST_WAITING)]
+    await asyncio.sleep(0)
+    known = Caller(room, "Bearer kba_good")
+    await asyncio.sleep(0)
+    assert not known.task.done()
+    refusing.set()
+    for each in strangers:
+        await each.task
+        assert each.refusal() == (401, "unauthenticated")
+    await known.leave()
+
+
+async def test_whoever_is_no_tokens_bearer_is_counted_by_address() -> None:
+    room = Waiting(status)
+    callers = [Caller(room, f"Bearer {number}") for number in range(4)]
+    await asyncio.sleep(0)
+    late = Caller(room, "Bearer 5")
+    await late.task
+    assert late.refusal() == (429, "rate_limited")
+    for caller in callers:
+        await caller.leave()
 
 
 async def test_whoever_loses_the_card_without_a_sound_waits_no_more(
