@@ -14,9 +14,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from urllib.parse import parse_qs
 
+from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError, InterfaceError
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
 
 from apps.cards.selectors import project_of
 from apps.common.ids import parse_id, public_id
@@ -29,7 +31,8 @@ from apps.common.pools import (
     Send,
     refuse,
 )
-from apps.integrations.serializers import LONGEST_WAIT_S
+from apps.common.serializers import checked
+from apps.integrations.serializers import LONGEST_WAIT_S, StatusQuery
 from apps.realtime.callers import answered
 from apps.realtime.hub import current_hub
 
@@ -138,14 +141,17 @@ class Waiting:
 
 
 def _asked(query: bytes) -> tuple[float, str | None]:
-    """Seconds to wait, 0 for none or nonsense, which the view refuses; and the status that is known."""
+    """Seconds to wait, 0 for none or nonsense, which the view refuses; and the status that is known.
+
+    Read as the view reads it: where one knew a number and the other didn't, a bot would ask without end.
+    """
     if b"wait" not in query:
         return 0, None
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    wait = values.get("wait", [""])[-1].strip()
-    known = values.get("known")
-    seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else 0
-    return min(seconds, LONGEST_WAIT_S), known[-1].strip() if known else None
+    try:
+        given = checked(StatusQuery, dict(QueryDict(query).items()))
+    except (ValidationError, SuspiciousOperation):
+        return 0, None
+    return min(given["wait"], LONGEST_WAIT_S), given.get("known")
 
 
 def _has_condition(scope: Scope) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -21,14 +22,14 @@ async def status(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Caller:
-    def __init__(self, room: Waiting, token: str) -> None:
+    def __init__(self, room: Waiting, token: str, query: bytes = b"wait=60") -> None:
         self.messages: list[Message] = []
         self.gone = asyncio.Event()
         scope: dict[str, Any] = {
             "type": "http",
             "method": "GET",
             "path": "/api/cards/1/status",
-            "query_string": b"wait=60",
+            "query_string": query,
             "headers": [(b"authorization", token.encode())],
         }
         self.task = asyncio.create_task(room(scope, self.receive, self.send))
@@ -79,6 +80,26 @@ async def test_the_five_hundred_and_first_is_told_to_come_later() -> None:
     await asyncio.sleep(0)
     assert not again.task.done()
     await again.leave()
+
+
+@pytest.mark.parametrize(
+    "wait", ["60", " 60 ", "+60", "60.0", "9999999999", "0060", "\uff19", "60&wait=30", "x&wait=30"]
+)
+async def test_whatever_the_view_takes_for_seconds_is_waited_for(wait: str) -> None:
+    query = f"wait={quote(wait, safe='&=')}&known=running"
+    caller = Caller(Waiting(status), "Bearer kba_x", query.encode())
+    await asyncio.sleep(0)
+    assert not caller.task.done()
+    await caller.leave()
+
+
+@pytest.mark.parametrize(
+    "query", ["wait=x", "wait=", "wait=-1", "wait=1e1", "wait=0", "wait=30&wait=x", "known=running"]
+)
+async def test_whatever_is_no_time_is_left_to_the_view(query: str) -> None:
+    caller = Caller(Waiting(status), "Bearer kba_x", query.encode())
+    await asyncio.wait_for(caller.task, 5)
+    assert caller.messages[0]["status"] == 200
 
 
 async def test_whoever_is_not_let_in_takes_no_place() -> None:
