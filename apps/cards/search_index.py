@@ -5,13 +5,17 @@ table without content of its own (FTS5), PostgreSQL a table of `tsvector`; both 
 and accents don't count on either, and whatever is neither letter nor digit parts words.
 
 Django changes a table of SQLite by making it anew, and the triggers go with the old one: after every
-`migrate` the index is made anew where they are missing.
+`migrate` the index is made anew where they are missing, and where it isn't the one that is described here. No
+migration makes it. A server calls `migrate` only when one is pending, so what is changed here takes a
+migration, even if that is an empty one.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 _LABELS = {
@@ -28,6 +32,10 @@ _PUT = "INSERT INTO cards_search (rowid, title, labels, prompt)"
 # A table without content must be told what it had.
 _TAKE = "INSERT INTO cards_search (cards_search, rowid, title, labels, prompt) SELECT 'delete', "
 
+# Stands for which index it is, where the database keeps it.
+_MARK = "/* the mark */"
+_COLUMNS = {"title", "labels", "prompt"}
+
 _SQLITE = [
     "DROP TRIGGER IF EXISTS cards_search_insert",
     "DROP TRIGGER IF EXISTS cards_search_update",
@@ -40,18 +48,18 @@ _SQLITE = [
     """,
     f"{_PUT} SELECT {_of('cards_card')} FROM cards_card",
     f"""
-    CREATE TRIGGER cards_search_insert AFTER INSERT ON cards_card BEGIN
+    CREATE TRIGGER cards_search_insert AFTER INSERT ON cards_card BEGIN {_MARK}
         {_PUT} SELECT {_of("new")};
     END
     """,
     f"""
-    CREATE TRIGGER cards_search_update AFTER UPDATE OF title, labels, prompt ON cards_card BEGIN
+    CREATE TRIGGER cards_search_update AFTER UPDATE OF title, labels, prompt ON cards_card BEGIN {_MARK}
         {_TAKE} {_of("old")};
         {_PUT} SELECT {_of("new")};
     END
     """,
     f"""
-    CREATE TRIGGER cards_search_delete AFTER DELETE ON cards_card BEGIN
+    CREATE TRIGGER cards_search_delete AFTER DELETE ON cards_card BEGIN {_MARK}
         {_TAKE} {_of("old")};
     END
     """,
@@ -113,34 +121,47 @@ _POSTGRESQL = [
     # Those that are there already.
     "UPDATE cards_card SET title = title",
     "CREATE INDEX cards_search_words ON cards_search USING gin (words)",
+    f"COMMENT ON TABLE cards_search IS '{_MARK}'",
 ]
 
+_STATEMENTS = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+# How many triggers there are that belong to the index with this mark.
 _TRIGGERS = {
-    "sqlite": (
-        3,
-        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'cards_search_%'",
-    ),
-    "postgresql": (3, "SELECT COUNT(*) FROM pg_trigger WHERE tgname LIKE 'cards_search_%'"),
+    "sqlite": "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'cards_search_%%'"
+    " AND instr(sql, %s) > 0",
+    "postgresql": "SELECT COUNT(*) FROM pg_trigger WHERE tgname LIKE 'cards_search_%%'"
+    " AND tgrelid = to_regclass('cards_card')"
+    " AND obj_description(to_regclass('cards_search'), 'pg_class') = %s",
 }
+
+
+def _mark(vendor: str) -> str:
+    """Another one for every other index."""
+    text = "\n".join(_STATEMENTS[vendor]).encode()
+    return f"/* {hashlib.blake2b(text, digest_size=8).hexdigest()} */"
 
 
 def make(connection: BaseDatabaseWrapper) -> None:
     """The index of all cards that there are, in place of the one before."""
+    vendor = connection.vendor
     with connection.cursor() as cursor:
-        for statement in {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}[connection.vendor]:
-            cursor.execute(statement)
+        for statement in _STATEMENTS[vendor]:
+            cursor.execute(statement.replace(_MARK, _mark(vendor)))
 
 
 def restore(using: str, **_others: Any) -> None:
-    """Make it anew if its triggers are gone; for the signal that follows every `migrate`."""
-    from django.db import connections
-
+    """Make it anew if it isn't there as it should be; for the signal that follows every `migrate`."""
     connection = connections[using]
-    wanted, statement = _TRIGGERS[connection.vendor]
+    vendor = connection.vendor
     with connection.cursor() as cursor:
         if "cards_card" not in connection.introspection.table_names(cursor):
             return
-        cursor.execute(statement)
+        cards = connection.introspection.get_table_description(cursor, "cards_card")
+        if not {column.name for column in cards} >= _COLUMNS:
+            # Somebody migrated half way only; the rest of the way leads here again.
+            return
+        cursor.execute(_TRIGGERS[vendor], [_mark(vendor)])
         (there,) = cursor.fetchone()
-    if there != wanted:
-        make(connection)
+    if there != 3:
+        with transaction.atomic(using):
+            make(connection)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import Role, User
 from apps.boards.models import Board
@@ -231,6 +232,52 @@ def test_cards_from_before_the_index_and_a_table_made_anew_are_found(
     assert _titles(api(alice), "apple") == [card.title]
     search_index.make(connection)
     assert _titles(api(alice), "pear") == ["Pear juice"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_index_that_an_earlier_version_made_is_made_anew(
+    api: Any, alice: User, card: Card
+) -> None:
+    """Its triggers are all there, and leave the prompt out."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute("DROP TRIGGER cards_search_insert")
+            cursor.execute(
+                "CREATE TRIGGER cards_search_insert AFTER INSERT ON cards_card BEGIN"
+                " INSERT INTO cards_search (rowid, title) SELECT new.id, new.title; END"
+            )
+        else:
+            cursor.execute("ALTER TABLE cards_search DROP COLUMN words")
+            cursor.execute("ALTER TABLE cards_search ADD COLUMN words tsvector")
+            cursor.execute("COMMENT ON TABLE cards_search IS 'older'")
+    late = factories.make_card(card.project, title="Late", prompt="Rake the gravel")
+    if connection.vendor == "sqlite":
+        assert _titles(api(alice), "gravel") == []
+    call_command("migrate", verbosity=0)
+    assert _titles(api(alice), "gravel") == [late.title]
+    assert _titles(api(alice), "apple") == [card.title]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_index_that_is_right_is_left_alone(card: Card) -> None:
+    search_index.make(connection)
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        call_command("migrate", verbosity=0)
+    assert [each for each in asked if "DROP" in each["sql"]] == []
+
+
+def test_the_index_waits_for_the_columns_that_it_is_made_of(card: Card) -> None:
+    """Who migrates only half way has a table of cards that lacks what later versions search."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE cards_card RENAME COLUMN prompt TO task")
+        cursor.execute(
+            "DROP TRIGGER cards_search_insert"
+            if connection.vendor == "sqlite"
+            else "COMMENT ON TABLE cards_search IS 'older'"
+        )
+    search_index.restore(using="default")
 
 
 # Nobody finds what they don't reach

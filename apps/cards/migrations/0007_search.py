@@ -1,20 +1,11 @@
 from django.db import migrations
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.state import StateApps
-
-from apps.cards import search_index
-
-
-def make(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    search_index.make(schema_editor.connection)
 
 
 class Migration(migrations.Migration):
+    """The index of the search, which follows every `migrate`: `search_index.restore` makes what isn't there."""
 
     dependencies = [
         ('cards', '0006_attachments'),
     ]
 
-    operations = [
-        migrations.RunPython(make, elidable=False),
-    ]
+    operations: list[migrations.operations.base.Operation] = []
