@@ -8,7 +8,7 @@ class AgentsConfig(AppConfig):
     def ready(self) -> None:
         from apps.agents import homes, listeners, selectors  # noqa: F401
         from apps.agents.claims import AgentKind
-        from apps.cards import attachments, patches, worktrees
+        from apps.cards import abandoned, attachments, patches, worktrees
         from apps.credentials import usage
         from apps.runs import kinds
 
@@ -18,3 +18,4 @@ class AgentsConfig(AppConfig):
         kinds.register_due(homes.remove_due)
         kinds.register_due(patches.remove_due)
         kinds.register_due(attachments.remove_due)
+        kinds.register_due(abandoned.remove_due)

@@ -16,9 +16,12 @@ from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.cards import abandoned
+from apps.cards.models import Card
 from apps.credentials import oauth, verifying
 from apps.credentials.models import Credential, OAuthAttempt
 from apps.credentials.resolution import Usable, environment, resolve
+from apps.organizations.models import Organization
 from apps.projects.models import Project
 from kanban_agents.env import OAUTH_PROVIDERS, OAuthClient
 from tests import factories
@@ -271,6 +274,30 @@ def test_ten_minutes_are_all_there_is(browser: Browser, provider: AuthorizationS
     assert browser.come_back(**back) == {"oauth": "expired", "credential": made["id"]}
     assert provider.forms == []
     assert Credential.objects.get().sealed is None
+
+
+def test_a_sign_in_that_nobody_came_back_from_is_cleared_away_after_a_day(
+    browser: Browser, provider: AuthorizationServer, project: Project, alice: User
+) -> None:
+    made = {name: browser.start()["id"] for name in ("lost", "late", "project", "default", "card")}
+    factories.make_organization((alice, "admin"))
+    pk = {name: int(each.removeprefix("cred_")) for name, each in made.items()}
+    Project.objects.update(credential=pk["project"])
+    Organization.objects.update(default_credential=pk["default"])
+    card = factories.make_card(project)
+    Card.objects.filter(pk=card.pk).update(credential=pk["card"])
+    signed_in = browser.start()
+    browser.come_back(**provider.consent(signed_in["authorizationUrl"]))
+    key = factories.make_credential(alice, status=Credential.Status.PENDING).pk
+
+    now = timezone.now()
+    OAuthAttempt.objects.update(expires_at=now - timedelta(hours=25))
+    OAuthAttempt.objects.filter(credential=pk["late"]).update(expires_at=now - timedelta(hours=23))
+    abandoned.remove_old()
+    gone = {pk["lost"]}
+    kept = {*pk.values(), int(signed_in["id"].removeprefix("cred_")), key} - gone
+    assert set(Credential.objects.values_list("pk", flat=True)) == kept
+    browser.api.get(f"/api/credentials/{made['lost']}", 404)
 
 
 def test_who_declines_is_told_so(browser: Browser, provider: AuthorizationServer) -> None:
