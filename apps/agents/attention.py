@@ -11,11 +11,12 @@ from django.db.models.expressions import RawSQL
 
 from apps.accounts.models import User
 from apps.agents.models import AgentRequest, AgentSession
-from apps.agents.serializers import iso, request_shape, session_shape
+from apps.agents.serializers import request_shape, session_shape
 from apps.cards.attention import APPROVAL
 from apps.cards.models import Card
 from apps.cards.pipelines import next_columns
 from apps.common.ids import public_id
+from apps.common.times import iso
 from apps.projects.memberships import reached
 
 REQUEST = "request"

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.agents import entries, requests, sessions
 from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
-from apps.agents.serializers import iso
+from apps.common.times import iso
 from apps.events import bus
 from apps.runs.models import State
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, TypedDict
 
 import orjson
@@ -15,6 +14,7 @@ from apps.common.envelope import dumps
 from apps.common.fields import TextField
 from apps.common.ids import optional_id, public_id
 from apps.common.shapes import CardId, ColumnId, Moment, SessionId
+from apps.common.times import iso
 from apps.runs.sink import Line
 
 MESSAGE_LIMIT = 100_000
@@ -22,14 +22,6 @@ ANSWER_LIMIT = 20_000
 MOST_CHOICES = 100
 MOST_ANSWERS = 50
 _ANSWER = TextField(max_length=ANSWER_LIMIT, allow_blank=True)
-
-
-def iso(moment: datetime | None) -> str | None:
-    return None if moment is None else _utc(moment)
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class ErrorShape(TypedDict):
@@ -141,7 +133,7 @@ def line_frame(run_id: int, message_id: int, index: int, rev: int, line: Line) -
         f',"type":"{line.type}","content":{dumps(line.content).decode()}'
         f',"toolCall":{line.tool_call or "null"},"partial":{_truth(line.partial)}'
         f',"truncated":{_truth(line.truncated)},"queued":false,"dropped":false'
-        f',"createdAt":"{_utc(line.created_at)}"}}}}'
+        f',"createdAt":"{iso(line.created_at)}"}}}}'
     )
 
 

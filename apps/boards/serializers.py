@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from apps.boards.models import Board, BoardTemplate, Column, ColumnType
@@ -8,14 +7,11 @@ from apps.common.fields import ChoiceField, ListField, PublicIdField, TextField,
 from apps.common.ids import optional_id, public_id
 from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
+from apps.common.times import iso
 from apps.projects.models import PermissionMode
 
 NAME_LIMIT = 200
 PROMPT_LIMIT = 100_000
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def board_shape(board: Board) -> dict[str, Any]:
@@ -24,8 +20,8 @@ def board_shape(board: Board) -> dict[str, Any]:
         "name": board.name,
         "projectId": public_id("project", board.project_id),
         "position": board.position,
-        "createdAt": _iso(board.created_at),
-        "updatedAt": _iso(board.updated_at),
+        "createdAt": iso(board.created_at),
+        "updatedAt": iso(board.updated_at),
     }
 
 
@@ -40,8 +36,8 @@ def column_shape(column: Column) -> dict[str, Any]:
         "prompt": column.prompt,
         "wipLimit": column.wip_limit,
         "permissionMode": column.permission_mode,
-        "createdAt": _iso(column.created_at),
-        "updatedAt": _iso(column.updated_at),
+        "createdAt": iso(column.created_at),
+        "updatedAt": iso(column.updated_at),
     }
 
 
@@ -52,8 +48,8 @@ def template_shape(template: BoardTemplate) -> dict[str, Any]:
         "columns": template.columns,
         "builtIn": template.key is not None,
         "createdBy": optional_id("user", template.created_by_id),
-        "createdAt": _iso(template.created_at),
-        "updatedAt": _iso(template.updated_at),
+        "createdAt": iso(template.created_at),
+        "updatedAt": iso(template.updated_at),
     }
 
 

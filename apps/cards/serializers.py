@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -19,6 +18,7 @@ from apps.common.fields import (
 )
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import Serializer
+from apps.common.times import iso
 from apps.host.changes import Diff
 from apps.projects.models import PermissionMode
 from apps.runs.models import LIVE
@@ -38,11 +38,6 @@ _LIVE = frozenset(str(state) for state in LIVE)
 
 def is_live(agent_status: str | None) -> bool:
     return agent_status in _LIVE
-
-
-def iso(moment: datetime | None) -> str | None:
-    # The first 26 characters, with or without the zone that follows: SQLite's driver leaves it out.
-    return None if moment is None else f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def deferred_reason(row: CardRow) -> dict[str, str] | None:

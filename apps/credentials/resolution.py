@@ -53,11 +53,6 @@ def resolve(candidates: Sequence[int | None]) -> Usable | None:
     return _server(os.environ)
 
 
-def has_usable(candidates: Sequence[int | None]) -> bool:
-    """Whether `resolve` would find one; decrypts nothing."""
-    return bool(_ready(candidates)) or _server(os.environ) is not None
-
-
 def _ready(candidates: Sequence[int | None]) -> dict[int, Credential]:
     ids = [candidate for candidate in candidates if candidate is not None]
     if not ids:

@@ -24,11 +24,6 @@ def before_delete(listener: BeforeDelete) -> BeforeDelete:
     return listener
 
 
-def assignable(credential: Credential, user: User) -> bool:
-    """Only its owner or a super admin may lend a key to others."""
-    return user.is_super_admin or credential.owner_id == user.pk
-
-
 @atomically
 def create_credential(
     owner: User,

@@ -16,7 +16,7 @@ from apps.accounts.reach import Tokens
 from apps.agents import selectors as agents
 from apps.agents.shown import session_shapes
 from apps.cards.rows import CardDetailRow, detail_row
-from apps.cards.serializers import card_detail, deferred_reason, is_live, iso
+from apps.cards.serializers import card_detail, deferred_reason, is_live
 from apps.cards.views import create_for
 from apps.common.envelope import dumps
 from apps.common.ids import public_id
@@ -24,6 +24,7 @@ from apps.common.kept import from_database, passes
 from apps.common.misspelt import query
 from apps.common.origin import public_origin
 from apps.common.serializers import checked
+from apps.common.times import iso
 from apps.integrations.serializers import CreateFlatCardInput, StatusQuery
 from apps.projects import conditional
 from apps.projects.memberships import Membership, membership, membership_by_card

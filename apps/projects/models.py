@@ -2,22 +2,9 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
 
-from apps.accounts.models import User
 from apps.credentials.models import Credential
 from apps.organizations.models import Organization
-
-
-class ProjectQuerySet(models.QuerySet["Project"]):
-    def visible_to(self, user: User) -> ProjectQuerySet:
-        """What the user reaches: owned, member of, or a project of an organization they are in."""
-        within = self if user.only_project is None else self.filter(pk=user.only_project)
-        return within.filter(
-            Q(owner=user)
-            | Q(pk__in=ProjectMember.objects.filter(user=user).values("project"))
-            | Q(organization__memberships__user=user)
-        ).distinct()
 
 
 class PermissionMode(models.TextChoices):
@@ -65,8 +52,6 @@ class Project(models.Model):
     accepted_hash = models.CharField(max_length=64, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
-
-    objects = ProjectQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name

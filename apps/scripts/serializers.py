@@ -8,6 +8,7 @@ from apps.common.fields import ListField, PublicIdField, TextField
 from apps.common.ids import optional_id, public_id
 from apps.common.ordering import MOST_LISTED
 from apps.common.serializers import Serializer
+from apps.common.times import iso
 from apps.runs.models import LIVE, State
 from apps.scripts.models import Script, ScriptRun
 from apps.scripts.wording import sentence
@@ -15,10 +16,6 @@ from apps.scripts.wording import sentence
 NAME_LIMIT = 200
 # Linux takes arguments of up to 128 KiB, and a character has up to four bytes.
 COMMAND_LIMIT = 30_000
-
-
-def iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def script_shape(script: Script) -> dict[str, Any]:

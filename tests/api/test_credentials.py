@@ -11,8 +11,9 @@ from apps.accounts import authentication, tokens
 from apps.accounts.models import Role, User
 from apps.credentials import services
 from apps.credentials.models import Credential
-from apps.credentials.resolution import OPENROUTER_URL, Usable, environment, has_usable, resolve
+from apps.credentials.resolution import OPENROUTER_URL, Usable, environment, resolve
 from apps.credentials.sealing import CannotUnseal, seal, unseal
+from tests import factories
 
 KEY = "sk-ant-api03-abcdefghijklmnop"
 
@@ -123,7 +124,6 @@ def test_without_a_key_it_is_pending_and_unusable(alice: User) -> None:
     assert (made["status"], made["apiKey"]) == ("pending", None)
     row = Credential.objects.get()
     assert resolve([row.pk]) is None
-    assert not has_usable([row.pk])
     path = f"/api/credentials/{made['id']}"
     patched = api(alice).patch(path, {"apiKey": KEY}, format="json").json()["data"]
     assert (patched["status"], patched["apiKey"]) == ("ready", "sk-ant-...****")
@@ -238,11 +238,13 @@ def test_ids_may_be_written_as_people_do(alice: User, form: str) -> None:
 
 
 def test_only_its_owner_or_a_super_admin_may_lend_a_key(alice: User, bob: User, root: User) -> None:
-    create(alice)
-    credential = Credential.objects.get()
-    assert services.assignable(credential, alice)
-    assert services.assignable(credential, root)
-    assert not services.assignable(credential, bob)
+    key = create(alice)["id"]
+    project = factories.make_project(bob)
+    factories.add_member(project, alice, "admin")
+    url = f"/api/projects/{project.pk}/credential"
+    for person, status in ((bob, 404), (alice, 200), (root, 200)):
+        answer = api(person).put(url, {"credentialId": key}, format="json")
+        assert answer.status_code == status, person
 
 
 def test_a_sealed_key_opens_only_in_its_own_row(alice: User, settings: Any) -> None:
@@ -276,7 +278,6 @@ def test_the_nearest_usable_key_wins(
 
     def chosen(*candidates: int | None) -> tuple[int | None, str] | None:
         usable = resolve(candidates)
-        assert has_usable(candidates) is (usable is not None)
         return None if usable is None else (usable.credential_id, usable.source)
 
     assert chosen(project, organization, None) == (project, "card")

@@ -8,13 +8,13 @@ import orjson
 from django.utils import timezone
 
 from apps.agents.models import AgentSession
-from apps.agents.serializers import iso
 from apps.boards.models import Board, Column
 from apps.cards.models import Attachment, Card, Dependency, PipelineStep
 from apps.common.errors import Conflict
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import camel
 from apps.common.snapshot import snapshot
+from apps.common.times import iso
 from apps.operations.transfer import entries
 from apps.projects import settings
 from apps.projects.models import Project
