@@ -145,7 +145,7 @@ OPERATIONS: Operations = {
         )
     },
     MeView: {
-        "get": Operation("Who am I", User),
+        "get": Operation("Who am I", User, etag=True),
         "patch": Operation("Change my name", User, ins.ProfileInput),
     },
     ChangePasswordView: {
@@ -159,7 +159,7 @@ OPERATIONS: Operations = {
     },
     LogoutAllView: {"post": Operation("End all my tokens, on all devices", User)},
     AuthSettingsView: {
-        "get": Operation("Whether accounts are on", AuthSettings),
+        "get": Operation("Whether accounts are on", AuthSettings, etag=True),
         "put": Operation(
             "Switch accounts on or off",
             AuthSettings,
@@ -176,7 +176,7 @@ OPERATIONS: Operations = {
         )
     },
     TokensView: {
-        "get": Operation("My personal tokens", [PersonalToken]),
+        "get": Operation("My personal tokens", [PersonalToken], etag=True),
         "post": Operation(
             "Make a personal token, for a program",
             NewToken,

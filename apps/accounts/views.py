@@ -62,8 +62,8 @@ class AuthSettingsView(APIView):
 
     permission_classes = [ChangedBySuperAdmin]
 
-    def get(self, request: Request) -> Response:
-        return Response({"enabled": auth_enabled()})
+    def get(self, request: Request) -> HttpResponse:
+        return conditional.by_content(request, {"enabled": auth_enabled()})
 
     def put(self, request: Request) -> Response:
         enabled = checked(AuthSettingsInput, request.data)["enabled"]
@@ -117,8 +117,8 @@ class MeView(APIView):
     tokens = {"get": Tokens.UNBOUND}
 
     @from_database
-    def get(self, request: Request) -> Response:
-        return Response(UserDetail(request.user).data)
+    def get(self, request: Request) -> HttpResponse:
+        return conditional.by_content(request, UserDetail(request.user).data)
 
     def patch(self, request: Request) -> Response:
         body = checked(ProfileInput, request.data)
@@ -153,9 +153,9 @@ class TokensView(APIView):
     tokens = Tokens.NONE
 
     @from_database
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         mine = PersonalToken.objects.filter(user=caller(request)).order_by("pk")
-        return Response(TokenDetail(mine, many=True).data)
+        return conditional.by_content(request, TokenDetail(mine, many=True).data)
 
     def post(self, request: Request) -> Response:
         body = checked(CreateTokenInput, request.data)

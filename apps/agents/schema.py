@@ -148,9 +148,11 @@ OPERATIONS: Operations = {
         "get": Operation("What waits for a person, newest first", [Waiting], etag=True)
     },
     CardAgentViewSet: {
-        "current": Operation("Its newest session, null if it had none", CurrentSession | None),
+        "current": Operation(
+            "Its newest session, null if it had none", CurrentSession | None, etag=True
+        ),
         "cancel": Operation("Stop its agent where it is", conflicts=("no_session",)),
-        "sessions": Operation("Its sessions, oldest first", [SessionShape]),
+        "sessions": Operation("Its sessions, oldest first", [SessionShape], etag=True),
         "messages": Operation(
             "What was said, a page at a time",
             Messages,
@@ -164,6 +166,7 @@ OPERATIONS: Operations = {
                     int, f"At most so many, fewer where they are long; {MOST_MESSAGES} is the most."
                 ),
             },
+            etag=True,
             errors={404: "There is nothing here that you may see."},
         ),
         "message": Operation(
@@ -188,6 +191,7 @@ OPERATIONS: Operations = {
                     "Only those in this state.",
                 )
             },
+            etag=True,
         ),
         "answer": Operation(
             "Answer a request; the first answer counts",
@@ -197,7 +201,7 @@ OPERATIONS: Operations = {
         ),
     },
     ProjectAgentsViewSet: {
-        "active": Operation("Sessions under way in the project", [ActiveSession])
+        "active": Operation("Sessions under way in the project", [ActiveSession], etag=True)
     },
 }
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,7 +21,7 @@ from apps.agents.serializers import (
 )
 from apps.agents.shown import session_shapes
 from apps.cards.models import Card
-from apps.common import times
+from apps.common import conditional, times
 from apps.common.errors import Invalid
 from apps.common.ids import BadId, parse_id
 from apps.common.kept import from_database
@@ -56,19 +57,21 @@ class CardAgentViewSet(ProjectScopedViewSet):
             pk=self.kwargs["card_id"],
         )
 
-    def current(self, request: Request, **kwargs: Any) -> Response:
+    def current(self, request: Request, **kwargs: Any) -> HttpResponse:
         session = selectors.current_session(self.card().pk)
         if session is None:
-            return Response(None)
+            return conditional.by_content(request, None)
         [shape] = session_shapes([session])
-        return Response({**shape, "queuePosition": selectors.queue_position(session)})
+        position = selectors.queue_position(session)
+        return conditional.by_content(request, {**shape, "queuePosition": position})
 
     def cancel(self, request: Request, **kwargs: Any) -> Response:
         sessions.cancel(self.card(), by=request.user.pk)
         return Response(status=204)
 
-    def sessions(self, request: Request, **kwargs: Any) -> Response:
-        return Response(session_shapes(selectors.sessions_of(self.card().pk)))
+    def sessions(self, request: Request, **kwargs: Any) -> HttpResponse:
+        shapes = session_shapes(selectors.sessions_of(self.card().pk))
+        return conditional.by_content(request, shapes)
 
     def message(self, request: Request, **kwargs: Any) -> Response:
         body = checked(MessageInput, request.data)
@@ -84,7 +87,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response(status=204)
 
     @from_database
-    def requests(self, request: Request, **kwargs: Any) -> Response:
+    def requests(self, request: Request, **kwargs: Any) -> HttpResponse:
         """`state`: only those in it."""
         rows = selectors.requests_of(self.card().pk)
         state = query(request, "state").get("state")
@@ -92,7 +95,7 @@ class CardAgentViewSet(ProjectScopedViewSet):
             if state not in AgentRequest.State.values:
                 raise Invalid(f"state must be one of: {', '.join(AgentRequest.State.values)}.")
             rows = rows.filter(state=state)
-        return Response([request_shape(row) for row in rows[:MOST_MESSAGES]])
+        return conditional.by_content(request, [request_shape(row) for row in rows[:MOST_MESSAGES]])
 
     def answer(self, request: Request, **kwargs: Any) -> Response:
         body = checked(AnswerInput, request.data)
@@ -101,10 +104,11 @@ class CardAgentViewSet(ProjectScopedViewSet):
         return Response(request_shape(row))
 
     @from_database
-    def messages(self, request: Request, **kwargs: Any) -> Response:
+    def messages(self, request: Request, **kwargs: Any) -> HttpResponse:
         query = MessagesQuery(request)
         rows, more = query.page(self._messages_of_card(query))
-        return Response({"messages": [message_shape(row) for row in rows], "hasMore": more})
+        shapes = [message_shape(row) for row in rows]
+        return conditional.by_content(request, {"messages": shapes, "hasMore": more})
 
     def _messages_of_card(self, query: MessagesQuery) -> QuerySet[AgentMessage]:
         card = self.card()
@@ -123,10 +127,11 @@ class ProjectAgentsViewSet(ProjectScopedViewSet):
     roles = {"active": Role.MEMBER}
     tokens = Tokens.ALL
 
-    def active(self, request: Request, **kwargs: Any) -> Response:
+    def active(self, request: Request, **kwargs: Any) -> HttpResponse:
         rows = list(selectors.active_agents(self.project.pk))
         shapes = zip(session_shapes(rows), rows, strict=True)
-        return Response([{**shape, "cardTitle": row.card.title} for shape, row in shapes])
+        active = [{**shape, "cardTitle": row.card.title} for shape, row in shapes]
+        return conditional.by_content(request, active)
 
 
 class MessagesQuery:

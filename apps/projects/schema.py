@@ -215,7 +215,7 @@ OPERATIONS: Operations = {
         "partial_update": Operation("Change a project's settings", Project, ins.UpdateProjectInput),
         "destroy": Operation("Delete a project with all that is in it"),
         "last_opened": Operation("Note that I have opened it"),
-        "files": Operation("Files that git tracks", list[str], conflicts=ON_DISK),
+        "files": Operation("Files that git tracks", list[str], conflicts=ON_DISK, etag=True),
         "settings_by_origin": Operation(
             "Where a project's settings come from", SettingsByOrigin, conflicts=ON_DISK, etag=True
         ),

@@ -121,9 +121,10 @@ class ProjectViewSet(ProjectScopedViewSet):
         visits.note_opened(self.project, user_id=self.user.pk)
         return Response(status=204)
 
-    def files(self, request: Request, **kwargs: Any) -> Response:
+    def files(self, request: Request, **kwargs: Any) -> HttpResponse:
         with told():
-            return Response(git.tracked_files(places.directory(self.project)))
+            found = git.tracked_files(places.directory(self.project))
+        return conditional.by_content(request, found)
 
     def credential(self, request: Request, **kwargs: Any) -> Response:
         credential_id = checked(CredentialInput, request.data)["credential_id"]

@@ -27,6 +27,7 @@ class Endpoint:
     who: str
     status: int
     tokens: str = ""
+    etag: bool | None = None
     query: list[str] = field(default_factory=list)
     asks: str = ""
     body: dict[str, Any] = field(default_factory=dict)
@@ -54,6 +55,10 @@ class Endpoint:
     @property
     def reached_by(self) -> str:
         return self.tokens or ("all" if self.who.startswith("project") else "none")
+
+    @property
+    def honours_etag(self) -> bool:
+        return self.method == "GET" if self.etag is None else self.etag
 
     def address(self, ids: dict[str, Any]) -> str:
         names = re.findall(r"\{(\w+)\}", self.path)
