@@ -6,7 +6,6 @@ A few examples an operation, the same each time; `make fuzz` tries many more, ea
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -14,9 +13,7 @@ import pytest
 import requests
 import schemathesis
 from django.db import transaction
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from schemathesis import GenerationMode
+from hypothesis import given
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
@@ -24,16 +21,15 @@ from apps.accounts import authentication, tokens
 from apps.accounts.models import User
 from apps.cards import bodies
 from apps.operations import health
-from apps.operations.openapi import generator
 from apps.runs import leases
 from tests import factories
 from tests.client import Whole
 from tests.contract.document import key, undeclared
 from tests.contract.world import World
+from tests.fuzz.cases import AS_MANY, CALLERS, OPERATIONS, REAL, cases_of, name_what_is_there
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
-EXAMPLES = int(os.environ.get("KANBAN_TEST_EXAMPLES", "0"))
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -41,8 +37,6 @@ CHECKS = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-SCHEMA = schemathesis.openapi.from_dict(generator.document())
-OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 
 
 @pytest.fixture(scope="module")
@@ -62,40 +56,13 @@ def _everything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_started", time.monotonic())
 
 
-def _known_ids(value: Any, world: World) -> Any:
-    """The same with ids of what there is, where it has some of their names."""
-    if isinstance(value, dict):
-        return {
-            name: world.ids[name] if name in world.ids else _known_ids(inner, world)
-            for name, inner in value.items()
-        }
-    return value
-
-
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.label)
 def test_every_answer_is_declared(world: World, callers: dict[str, str], operation: Any) -> None:
-    cases = st.one_of(
-        operation.as_strategy(generation_mode=GenerationMode.POSITIVE),
-        operation.as_strategy(generation_mode=GenerationMode.POSITIVE),
-        operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
-    )
-    who = st.sampled_from(["alice", "alice", "alice", "root", "bot", "nobody"])
-
-    @settings(
-        max_examples=EXAMPLES or 6,
-        derandomize=not EXAMPLES,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=cases, caller=who, real=st.sampled_from([True, True, True, False]))
+    @AS_MANY
+    @given(case=cases_of(operation), caller=CALLERS, real=REAL)
     def answered(case: Any, caller: str, real: bool) -> None:
         if real:
-            for name in case.path_parameters or {}:
-                case.path_parameters[name] = str(world.ids[name])
-            if isinstance(case.body, dict):
-                case.body = _known_ids(case.body, world)
+            name_what_is_there(case, world)
         answer, response = _send(case, callers[caller])
         case.validate_response(response, checks=CHECKS)
         assert undeclared(*key(operation.method, operation.path), answer) == []
