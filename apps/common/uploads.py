@@ -78,6 +78,8 @@ class _OneFile(FileUploadHandler):
         charset: str | None = None,
         content_type_extra: dict[str, bytes] | None = None,
     ) -> None:
+        if len(file_name) > NAME_LIMIT:
+            raise Invalid(f"{FIELD}: the name of a file may have {NAME_LIMIT} characters at most.")
         name = bare_name(file_name)
         if field_name != FIELD or name is None or self.upload is not None:
             raise Invalid(_WANTED)

@@ -113,7 +113,8 @@ def test_a_name_of_255_characters_is_kept_though_no_disk_takes_it(
     made = api(bob).post(url, Form.with_file(PICTURE, name, "image/png"))
     assert made["filename"] == name
     assert api(bob).get(made["url"]) == PICTURE
-    api(bob).post(url, Form.with_file("x", "é" + name), 400)
+    error = api(bob).post(url, Form.with_file("x", "é" + name), 400)
+    assert error["message"] == "file: the name of a file may have 255 characters at most."
 
 
 def test_an_empty_file_is_a_file_and_a_file_without_a_type_is_bytes(
