@@ -19,6 +19,7 @@ from apps.cards.rows import CardDetailRow, detail_row
 from apps.cards.serializers import card_detail, deferred_reason, is_live
 from apps.cards.views import create_for
 from apps.common.envelope import dumps
+from apps.common.errors import NotFound
 from apps.common.ids import public_id
 from apps.common.kept import from_database, passes
 from apps.common.misspelt import query
@@ -39,7 +40,7 @@ class CardsView(APIView):
         user = caller(request)
         found = membership(user, body.pop("project_id"))
         if found is None:
-            raise nothing_here()
+            raise NotFound("projectId: there is no such project that you may see.")
         return create_for(found.project, user, body)
 
 

@@ -42,6 +42,14 @@ def test_a_program_makes_a_card_and_looks_at_it(api: Any, project: Project, bob:
     assert status["url"].endswith(f"/projects/{body['projectId']}/cards/{made['id']}")
 
 
+def test_a_project_that_is_nobodys_or_anothers_is_named_by_its_field(
+    api: Any, project: Project, charlie: User
+) -> None:
+    for each in (project.pk, 999_999):
+        error = api(charlie).post(URL, {"projectId": each, "title": "x"}, 404)
+        assert error["message"] == "projectId: there is no such project that you may see."
+
+
 def test_a_card_is_made_with_its_permission_mode(api: Any, project: Project, bob: User) -> None:
     body = {"projectId": project.pk, "title": "Careful", "permissionMode": "plan"}
     for url in (URL, f"/api/projects/{project.pk}/cards"):
