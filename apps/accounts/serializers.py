@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -65,22 +66,39 @@ class LoginInput(Serializer):
     password = PasswordField()
 
 
+_TURNS_TEXT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
+
+
+def _stands_in_a_line(name: str) -> None:
+    """It also stands in commits: nothing in it turns the text around it, or ends its line."""
+    if _TURNS_TEXT.search(name):
+        raise serializers.ValidationError(
+            "must hold no line breaks and no characters that control the direction of text"
+        )
+
+
+class PersonNameField(TextField):
+    def __init__(self, **kwargs: Any) -> None:
+        validators = [_stands_in_a_line]
+        super().__init__(max_length=200, required=False, validators=validators, **kwargs)
+
+
 class RegisterInput(Serializer):
     email = EmailField()
     password = PasswordField()
-    display_name = TextField(max_length=200, required=False, allow_blank=True, allow_null=True)
+    display_name = PersonNameField(allow_blank=True, allow_null=True)
     invite_code = TextField(max_length=200, required=False, allow_blank=True, default="")
 
 
 class SetupInput(Serializer):
     email = EmailField()
     password = PasswordField()
-    display_name = TextField(max_length=200, required=False, allow_blank=True, allow_null=True)
+    display_name = PersonNameField(allow_blank=True, allow_null=True)
     setup_code = TextField(max_length=200, required=False, allow_blank=True, default="")
 
 
 class ProfileInput(Serializer):
-    display_name = TextField(max_length=200, required=False)
+    display_name = PersonNameField()
 
 
 class ChangePasswordInput(Serializer):

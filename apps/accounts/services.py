@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.http import HttpRequest
+from django.utils import timezone
 
 from apps.accounts import joining, personal_tokens, setup_code
 from apps.accounts.authentication import as_signed_in, forget_all, hold_signed_in
@@ -141,7 +142,7 @@ def sign_in(request: HttpRequest, *, email: str, password: str) -> User:
 
 def rename(user: User, *, display_name: str) -> User:
     people = User.objects.filter(pk=user.pk)
-    as_signed_in(user, lambda: people.update(display_name=display_name))
+    as_signed_in(user, lambda: people.update(display_name=display_name, updated_at=timezone.now()))
     user.refresh_from_db()
     forget_all()
     return user
@@ -170,7 +171,10 @@ def _set_password(user: User, password: str) -> None:
     """`password` is hashed, as it has to be before the transaction."""
     hold_signed_in(user)
     User.objects.filter(pk=user.pk).update(
-        password=password, must_change_password=False, token_version=F("token_version") + 1
+        password=password,
+        must_change_password=False,
+        token_version=F("token_version") + 1,
+        updated_at=timezone.now(),
     )
 
 

@@ -518,6 +518,29 @@ def test_a_wrong_method_is_a_405(client: APIClient) -> None:
     assert "POST" in response["Allow"]
 
 
+def test_a_profile_says_when_it_was_changed(root: User) -> None:
+    client = signed_in(root)
+    before = client.get("/api/auth/me").json()["data"]["updatedAt"]
+    changed = client.patch("/api/auth/me", {"displayName": "Rosa"}, format="json").json()["data"]
+    assert changed["updatedAt"] > before
+    assert client.get("/api/auth/me").json()["data"]["updatedAt"] == changed["updatedAt"]
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\u2066", "\u2069", "\u2028", "\n", "\x1b"])
+def test_a_name_can_not_rearrange_the_text_around_it(root: User, character: str) -> None:
+    body = {"displayName": f"Ro{character}sa"}
+    response = signed_in(root).patch("/api/auth/me", body, format="json")
+    assert error(response, 400) == "invalid"
+    who = {"email": "x@example.org", "password": PASSWORD}
+    assert error(post(APIClient(), "auth/register", **who, **body), 400) == "invalid"
+
+
+def test_a_name_may_be_written_in_any_script(root: User) -> None:
+    for name in ("رضا\u200cپور", "👩\u200d🌾", "Žofie"):
+        response = signed_in(root).patch("/api/auth/me", {"displayName": name}, format="json")
+        assert response.json()["data"]["displayName"] == name
+
+
 @pytest.fixture
 def off() -> None:
     AUTH_ENABLED.set(False)
