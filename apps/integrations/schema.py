@@ -56,7 +56,8 @@ OPERATIONS: Operations = {
                 ),
                 "known": Query(
                     {"type": "string", "maxLength": 40},
-                    "The `agentStatus` the caller has: a different one is answered at once.",
+                    "The `agentStatus` the caller has: a different one is answered at once."
+                    " `null` where nothing has started.",
                 ),
             },
             etag=True,

@@ -14,7 +14,7 @@ class CreateFlatCardInput(CreateCardInput):
 
 
 class StatusQuery(Serializer):
-    """`wait` in seconds, longer ones are cut; `known` is the agentStatus the caller has, empty for none."""
+    """`wait` in seconds, longer ones are cut; `known` is the caller's agentStatus, null or empty for none."""
 
     wait = serializers.IntegerField(required=False, default=0, min_value=0)
     known = TextField(required=False, allow_blank=True, max_length=40)

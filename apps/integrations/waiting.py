@@ -151,7 +151,9 @@ def _asked(query: bytes) -> tuple[float, str | None]:
         given = checked(StatusQuery, dict(QueryDict(query).items()))
     except (ValidationError, SuspiciousOperation):
         return 0, None
-    return min(given["wait"], LONGEST_WAIT_S), given.get("known")
+    known = given.get("known")
+    # No status is null in the answer, and the empty text here.
+    return min(given["wait"], LONGEST_WAIT_S), "" if known == "null" else known
 
 
 def _has_condition(scope: Scope) -> bool:

@@ -68,6 +68,9 @@ def set_status(card: Card, status: str) -> float:
 
 def test_the_answer_comes_with_the_change(ask: Ask, world: World, card: Card) -> None:
     assert ask(world.bob, "?wait=1").result()[2]["agentStatus"] is None
+    began = time.monotonic()
+    assert ask(world.bob, "?wait=1&known=null").result()[2]["agentStatus"] is None
+    assert time.monotonic() - began >= 1
     waiting = ask(world.bob, "?wait=15")
     time.sleep(0.5)
     assert not waiting.done()
