@@ -78,5 +78,5 @@ def _merge(project_id: int, user_id: int, states: Mapping[int, str | None]) -> N
         )
 
 
-def forget(card_id: int, user_id: int) -> None:
-    PanelState.objects.filter(card=card_id, user=user_id).delete()
+def forget(project_id: int, card_id: int, user_id: int) -> None:
+    PanelState.objects.filter(card=card_id, card__project=project_id, user=user_id).delete()

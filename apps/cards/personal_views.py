@@ -10,10 +10,9 @@ from rest_framework.response import Response
 
 from apps.accounts.reach import Tokens
 from apps.cards import panels, services
-from apps.cards.selectors import card_of
 from apps.common.kept import from_database
 from apps.projects import conditional
-from apps.projects.scoping import ProjectScopedViewSet, Role, nothing_here
+from apps.projects.scoping import ProjectScopedViewSet, Role
 
 
 class ReadingViewSet(ProjectScopedViewSet):
@@ -39,10 +38,8 @@ class PanelStateViewSet(ProjectScopedViewSet):
         return HttpResponse(self._body(), content_type="application/json")
 
     def destroy(self, request: Request, **kwargs: Any) -> Response:
-        card = card_of(self.project.pk, self.kwargs["card_id"])
-        if card is None:
-            raise nothing_here()
-        panels.forget(card.pk, self.user.pk)
+        # A preference that isn't there is gone already, and so is that of a card that isn't (C26).
+        panels.forget(self.project.pk, self.kwargs["card_id"], self.user.pk)
         return Response(status=204)
 
     def _body(self) -> bytes:

@@ -221,6 +221,10 @@ def test_a_panel_state_is_forgotten_whether_or_not_there_is_one(
         api(bob).delete(f"{panels}/card_{card.pk:03d}")
     assert api(bob).get(panels) == {}
     assert len(api(alice).get(panels)) == 1
+    api(bob).delete(f"{panels}/card_999999")
+    other = factories.make_project(alice, name="Other")
+    api(alice).delete(f"/api/projects/{other.pk}/panel-states/{card.pk}")
+    assert len(api(alice).get(panels)) == 1
     api(alice).delete(f"{url}/cards/{card.pk}")
     assert api(alice).get(panels) == {}
 
