@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
 from apps.common.envelope import dumps
 from apps.events import commits, telling
@@ -109,6 +110,10 @@ def lock(project_id: int) -> None:
                 commits.learn(number)
 
 
+def _now() -> Any:
+    return connection.ops.adapt_datetimefield_value(timezone.now())
+
+
 def publish(event: ProjectEvent, *, by: int | None = None) -> int:
     """Store the event and let listeners act, inside this transaction; tell browsers after its commit.
 
@@ -127,8 +132,9 @@ def publish(event: ProjectEvent, *, by: int | None = None) -> int:
         seq, epoch = row
         cursor.execute(
             "INSERT INTO events_storedevent (stream_id, seq, actor_id, type, data, created_at)"
-            " VALUES (%s, %s, %s, %s, %s, CURRENT_TIMESTAMP)",
-            [event.project_id, seq, by, event.type, data],
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            # SQLite's own clock knows no parts of a second.
+            [event.project_id, seq, by, event.type, data, _now()],
         )
     for listener in _listeners[type(event)]:
         listener(event)

@@ -50,6 +50,13 @@ def test_it_says_who_did_what_and_when_in_the_order_of_events(
     assert [json.loads(row.data) for row in rows] == [each["data"] for each in found]
 
 
+def test_an_event_has_the_microseconds_of_its_time(api: Any, alice: User, project: Project) -> None:
+    _cards(api(alice), project, 5)
+    times = [each["createdAt"] for each in api(alice).get(_path(project))]
+    assert times == sorted(times)
+    assert any(not each.endswith(".000000Z") for each in times)
+
+
 def test_what_the_server_did_has_no_actor(api: Any, alice: User, project: Project) -> None:
     factories.make_card(project, by=None)
     assert api(alice).get(_path(project, limit=1))[0]["actor"] is None
