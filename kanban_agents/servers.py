@@ -66,9 +66,10 @@ def _measure_with_monotonic_clock(reactor: Any) -> None:
         module.time = SimpleNamespace(time=time.monotonic)
 
 
-def _largest_body(address: bytes) -> int:
+def _largest_upload(address: bytes) -> int | None:
+    """None for an address that takes no files."""
     path = address.partition(b"?")[0].decode("latin-1")
-    return max([LARGEST_BODY, *(limit for pattern, limit in UPLOADS if pattern.match(path))])
+    return next((limit for pattern, limit in UPLOADS if pattern.match(path)), None)
 
 
 def _tame_requests() -> None:
@@ -79,8 +80,12 @@ def _tame_requests() -> None:
     """
     from daphne import http_protocol
 
+    from apps.common import edge
+    from apps.common.envelope import dumps
+    from apps.common.errors import error_body
+
     class Request(http_protocol.WebRequest):  # type: ignore[misc]
-        largest = LARGEST_BODY
+        upload: int | None = None
         received = 0
         refused = False
 
@@ -89,23 +94,21 @@ def _tame_requests() -> None:
 
         def gotLength(self, length: int | None) -> None:
             super().gotLength(length)
-            self.largest = _largest_body(self.channel._path)
-            if length is not None and length > self.largest:
+            self.upload = _largest_upload(self.channel._path)
+            if length is not None and length > (self.upload or LARGEST_BODY):
                 self.refuse()
 
         def handleContentChunk(self, data: bytes) -> None:
             self.received += len(data)
-            if self.received > self.largest and not self.refused:
+            if self.received > (self.upload or LARGEST_BODY) and not self.refused:
                 self.refuse()
             if not self.refused:
                 super().handleContentChunk(data)
 
         def refuse(self) -> None:
             self.refused = True
-            body = (
-                b'{"error":{"code":"too_large","message":"The body may have %d bytes at most."}}'
-                % self.largest
-            )
+            _status, code, message = edge.too_large(self.upload or edge.LARGEST_BODY)
+            body = dumps(error_body(code, message))
             self.channel.transport.write(
                 b"HTTP/1.1 413 Payload Too Large\r\nContent-Type: application/json\r\n"
                 b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

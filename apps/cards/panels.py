@@ -15,6 +15,7 @@ from apps.cards.models import Card, PanelState
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, TooLarge
 from apps.common.ids import BadId, parse_id, public_id
+from apps.common.sizes import size
 from apps.events.bus import atomically
 
 LONGEST = 256 * 1024
@@ -73,7 +74,7 @@ def _merge(project_id: int, user_id: int, states: Mapping[int, str | None]) -> N
     kept = mine.filter(card__project=project_id).aggregate(size=Sum(Length("state")))["size"]
     if (kept or 0) > LONGEST:
         raise TooLarge(
-            f"The panel states of a project may take {LONGEST // 1024} KB for each person."
+            f"The panel states of a project may take {size(LONGEST)} for each person."
             " Remove those of other cards first."
         )
 

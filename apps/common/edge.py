@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from apps.common.pools import Application, Headers, Message, Receive, Scope, Send, refuse
+from apps.common.sizes import size
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Edge:
         try:
             await self.http(scope, _limited(receive, limit), guarded)
         except _TooLarge:
-            await refuse(guarded, *_too_large(limit))
+            await refuse(guarded, *too_large(limit))
         except Exception:
             logger.exception("unexpected error at the edge: %s %s", scope["method"], scope["path"])
             if started:
@@ -172,7 +173,7 @@ class Edge:
                 return 400, "invalid", "Content-Length must be a number."
             limit = self._limit(scope["path"])
             if len(length) > 15 or int(length) > limit:
-                return _too_large(limit)
+                return too_large(limit)
         return None
 
     def _limit(self, path: str) -> int:
@@ -224,8 +225,8 @@ def _strange_host(host: bytes) -> tuple[int, str, str]:
     )
 
 
-def _too_large(limit: int) -> tuple[int, str, str]:
-    return 413, "too_large", f"The body may have {limit:,} bytes at most."
+def too_large(limit: int) -> tuple[int, str, str]:
+    return 413, "too_large", f"The body may have {size(limit)} at most."
 
 
 def _is_sound(scope: Scope) -> bool:

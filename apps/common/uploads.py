@@ -15,6 +15,7 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 
 from apps.common.errors import Invalid, TooLarge
+from apps.common.sizes import size
 
 FIELD = "file"
 NAME_LIMIT = 255
@@ -91,7 +92,7 @@ class _OneFile(FileUploadHandler):
         assert self._file is not None
         self.upload.size += len(raw_data)
         if self.upload.size > self._limit:
-            raise TooLarge(f"A file may have {self._limit // 1_000_000} MB at most.")
+            raise TooLarge(f"A file may have {size(self._limit)} at most.")
         self._file.write(raw_data)
 
     def file_complete(self, file_size: int) -> Any:

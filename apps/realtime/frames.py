@@ -9,6 +9,7 @@ import orjson
 
 from apps.common.envelope import dumps
 from apps.common.ids import BadId, parse_id, public_id
+from apps.common.sizes import size
 from apps.events.bus import Position, since
 
 LIMIT_BYTES = 65_536
@@ -72,7 +73,7 @@ Request = Auth | Subscribe | Unsubscribe
 
 def parse(text: str) -> Request:
     if len(text) > LIMIT_BYTES or len(text.encode("utf-8", "surrogatepass")) > LIMIT_BYTES:
-        raise Refused("too_large", f"A message may have at most {LIMIT_BYTES} bytes.")
+        raise Refused("too_large", f"A message may have {size(LIMIT_BYTES)} at most.")
     try:
         message = orjson.loads(text)
     except ValueError:

@@ -23,6 +23,7 @@ def test_a_body_that_is_announced_too_large_is_refused_unread(web: WebServer) ->
         connection.sendall(HEAD + b"Content-Length: 1000000000\r\n\r\n{")
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"The body may have 2.5 MB at most." in answer
 
 
 @pytest.mark.parametrize("path", [b"/api/projects/import", b"/api/projects/import?a=1"])

@@ -13,6 +13,7 @@ from apps.cards.models import Attachment, Card, Dependency, PipelineStep
 from apps.common.errors import Conflict
 from apps.common.ids import optional_id, public_id
 from apps.common.serializers import camel
+from apps.common.sizes import size
 from apps.common.snapshot import snapshot
 from apps.common.times import iso
 from apps.operations.transfer import entries
@@ -65,7 +66,7 @@ class _Output:
     def write(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > entries.LARGEST_FILE:
-            raise _too_large(f"{entries.LARGEST_FILE // 1_000_000} MB")
+            raise _too_large(size(entries.LARGEST_FILE))
         self._file.write(piece)
 
     def write_list(self, name: str, found: Iterable[Entry]) -> None:
