@@ -515,7 +515,10 @@ def test_only_signed_in_people_have_a_profile(client: APIClient, method: str, pa
 def test_a_wrong_method_is_a_405(client: APIClient) -> None:
     response = client.get("/api/auth/login")
     assert error(response, 405) == "method_not_allowed"
-    assert "POST" in response["Allow"]
+    assert response["Allow"] == "POST"
+    response = client.options("/api/auth/login")
+    assert error(response, 405) == "method_not_allowed"
+    assert response["Allow"] == "POST"
 
 
 def test_a_profile_says_when_it_was_changed(root: User) -> None:
