@@ -28,7 +28,7 @@ REMEMBER_S = 1.0
 _MOST_REMEMBERED = 4_096
 
 LOCAL_EMAIL = "local@localhost"
-FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 
 class Identity(NamedTuple):

@@ -590,7 +590,9 @@ def test_nobody_signs_in_as_the_local_user(client: APIClient) -> None:
 
 
 @pytest.mark.usefixtures("off")
-@pytest.mark.parametrize("header", authentication.FORWARDING_HEADERS)
+@pytest.mark.parametrize(
+    "header", ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"]
+)
 def test_while_accounts_are_off_a_proxy_is_refused(client: APIClient, header: str) -> None:
     forwarded = {f"HTTP_{header.upper().replace('-', '_')}": "203.0.113.7"}
     assert error(client.get("/api/auth/me", **forwarded), 403) == "forwarded_without_accounts"
