@@ -4,4 +4,4 @@ from django.urls import re_path
 
 from apps.web.views import index
 
-urlpatterns = [re_path(r"^(?!api(?:/|$)|static/).*$", index)]
+urlpatterns = [re_path(r"^(?!api(?:/|$)|admin(?:/|$)|static/|favicon\.ico$).*$", index)]

@@ -533,6 +533,9 @@ async def test_no_tokens_but_good_ones_are_callers_of_their_own(slowly: Any, bob
         ("GET", "/api/auth%2Fme", 401, "unauthenticated"),
         ("GET", "/api/%2e%2e/etc", 404, "unknown_endpoint"),
         ("GET", "/api/%00", 400, "invalid"),
+        ("GET", "/favicon.ico", 404, "not_found"),
+        ("GET", "/admin", 404, "not_found"),
+        ("GET", "/admin/users", 404, "not_found"),
     ],
 )
 async def test_the_real_application_refuses_in_the_error_format(
