@@ -139,7 +139,7 @@ LISTS = {
     "/api/projects/{project}/cards/{card}": 2,
     "/api/projects/{project}/cards/{card}/pipeline": 4,
     "/api/projects/{project}/panel-states": 2,
-    "/api/projects/{project}/events?limit=1000": 3,
+    "/api/projects/{project}/events?limit=1000": 4,
     "/api/projects/{project}/active-agents": 3,
     "/api/cards/{card}": 3,
     "/api/cards/{card}/status": 2,
