@@ -164,7 +164,11 @@ UPLOAD = {
 }
 CREATED = {200: "The card that was made with this `externalId` before."}
 LANDING = ("no_column", "no_active_column")
-DEFERRED = ("blocked", "no_commits", "no_credential", "project_path_missing", "bad_presets")
+# What the gate says (`cards.gate`, and above it `agents.gate`).
+DEFERRED = (
+    *("blocked", "no_commits", "no_credential", "credential_unreadable", "wrong_credential"),
+    *("no_agent", "unknown_agent", "bad_presets", "mode_unsupported"),
+)
 
 OPERATIONS: Operations = {
     CardViewSet: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 from drf_spectacular import validation
 from jsonschema import Draft202012Validator
 
+from apps.agents import gate
+from apps.cards.gate import BLOCKED
 from apps.operations.openapi import collected, generator
 from tests.contract.document import answer_of, operations
 from tests.contract.endpoints import Endpoint, routed, routes
@@ -74,6 +77,23 @@ def test_every_conflict_that_is_described_can_happen() -> None:
         code for told in collected.operations().values() for code in told.operation.conflicts
     }
     assert {code for code in described if f'"{code}"' not in program} == set()
+
+
+def test_every_reason_of_the_gate_is_described_where_a_card_is_activated() -> None:
+    tree = ast.parse(Path(gate.__file__).read_text())
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    codes = {
+        each.args[0].value
+        for each in calls
+        if isinstance(each.func, ast.Name)
+        and each.func.id == "Obstacle"
+        and isinstance(each.args[0], ast.Constant)
+    }
+    assert len(codes) > 5
+    described = operations()["POST", "/api/projects/{}/cards/{}/activate"]
+    assert codes | {BLOCKED} <= set(
+        re.findall(r"`(\w+)`", described["responses"]["409"]["description"])
+    )
 
 
 def test_people_are_told_only_of_addresses_that_there_are() -> None:
