@@ -76,3 +76,21 @@ def worktree(repo: Repository, data_dir: Path) -> Worktree:
         owns_branch=False,
         data_dir=data_dir,
     )
+
+
+ODD_NAMES = [
+    "a b.txt",
+    "ünï.txt",
+    'qu"ote',
+    "tab\tname",
+    "new\nline",
+    "-dash",
+    ":(top)x",
+    "*",
+    "x=y",
+]
+
+
+def odd_names(repo: Repository, at: Path) -> None:
+    for name in ODD_NAMES:
+        repo.write(name, f"{name}\n", at=at)

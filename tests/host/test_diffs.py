@@ -13,7 +13,7 @@ from apps.host.changes import Diff
 from apps.host.errors import GitFailed
 from apps.host.worktrees import Worktree
 
-from .conftest import Repository
+from .conftest import Repository, odd_names
 
 
 def by_git_alone(repo: Repository, worktree: Path, base: str) -> tuple[str, str]:
@@ -43,19 +43,6 @@ def in_words(diff: Diff) -> str:
     if diff.deletions or not diff.insertions:
         words.append(f"{some(diff.deletions, 'deletion')}(-)")
     return ", ".join(words)
-
-
-ODD_NAMES = [
-    "a b.txt",
-    "ünï.txt",
-    'qu"ote',
-    "tab\tname",
-    "new\nline",
-    "-dash",
-    ":(top)x",
-    "*",
-    "x=y",
-]
 
 
 def untracked(repo: Repository, at: Path) -> None:
@@ -93,11 +80,6 @@ def binary(repo: Repository, at: Path) -> None:
 def mode(repo: Repository, at: Path) -> None:
     (at / "lines.txt").chmod(0o755)
     repo.write("script.sh", "#!/bin/sh\n", at=at).chmod(0o755)
-
-
-def odd_names(repo: Repository, at: Path) -> None:
-    for name in ODD_NAMES:
-        repo.write(name, f"{name}\n", at=at)
 
 
 def staged(repo: Repository, at: Path) -> None:

@@ -13,7 +13,7 @@ from apps.host import git
 from apps.host.errors import GitFailed
 from apps.host.worktrees import Worktree
 
-from .conftest import Repository
+from .conftest import ODD_NAMES, Repository, odd_names
 
 
 def test_a_repository_is_told_from_what_is_none(repo: Repository, tmp_path: Path) -> None:
