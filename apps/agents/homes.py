@@ -6,7 +6,6 @@ Only what this database knows to be gone: with another database before it, a dat
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 from django.conf import settings
@@ -21,17 +20,6 @@ from apps.projects.models import Project
 from apps.runs.models import LIVE
 
 logger = logging.getLogger(__name__)
-
-_EVERY_S = 30.0
-_next_look = 0.0
-
-
-def remove_due(host_id: str) -> None:
-    """Called every two seconds; looks now and then."""
-    global _next_look
-    if time.monotonic() >= _next_look:
-        _next_look = time.monotonic() + _EVERY_S
-        remove_orphans(host_id)
 
 
 def remove_orphans(host_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -18,19 +17,9 @@ from apps.organizations.models import Organization
 from apps.projects.models import Project
 
 KEPT = timedelta(days=1)
-_EVERY_S = 3600.0
-_next_look = 0.0
 
 
-def remove_due(_host_id: str) -> None:
-    """Called every two seconds; looks once an hour."""
-    global _next_look
-    if time.monotonic() >= _next_look:
-        _next_look = time.monotonic() + _EVERY_S
-        remove_old()
-
-
-def remove_old() -> None:
+def remove_old(_host_id: str) -> None:
     for pk in _abandoned().values_list("pk", flat=True):
         _remove(pk)
 

@@ -15,8 +15,6 @@ from apps.host.worktree_metadata import moment
 logger = logging.getLogger(__name__)
 
 KEPT_S = 30 * 24 * 3600
-_EVERY_S = 3600.0
-_next_look = 0.0
 
 
 def directory() -> Path:
@@ -27,15 +25,7 @@ def name(card_id: int, deleted_at: datetime) -> str:
     return f"{public_id('card', card_id)}-{moment(deleted_at)}.patch"
 
 
-def remove_due(_host_id: str) -> None:
-    """Called every two seconds; looks once an hour."""
-    global _next_look
-    if time.monotonic() >= _next_look:
-        _next_look = time.monotonic() + _EVERY_S
-        remove_old()
-
-
-def remove_old() -> None:
+def remove_old(_host_id: str) -> None:
     before = time.time() - KEPT_S
     for patch in directory().glob("*.patch"):
         try:

@@ -143,8 +143,14 @@ class Kind(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class DueJob:
+    work: Callable[[str], None]
+    every_s: float
+
+
 _kinds: dict[str, Kind] = {}
-_due: list[Callable[[str], None]] = []
+_due: list[DueJob] = []
 
 
 def register(kind: Kind) -> None:
@@ -155,10 +161,13 @@ def kinds() -> list[Kind]:
     return list(_kinds.values())
 
 
-def register_due(job: Callable[[str], None]) -> None:
-    """Call the job with the host's id every two seconds, in the pool for disk work; it must be repeatable."""
-    _due.append(job)
+def register_due(work: Callable[[str], None], *, every_s: float = 0) -> None:
+    """Call it with the host's id, in the pool for disk work: every two seconds, or less often.
+
+    It must be repeatable; one that fails has its turn again when it would have had it anyway.
+    """
+    _due.append(DueJob(work, every_s))
 
 
-def due_jobs() -> list[Callable[[str], None]]:
+def due_jobs() -> list[DueJob]:
     return list(_due)

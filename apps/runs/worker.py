@@ -20,7 +20,7 @@ from django.utils import timezone
 from apps.host import processes
 from apps.host.disk import free_bytes, host_id
 from apps.runs import leases
-from apps.runs.kinds import Claim, Handle, Kind, due_jobs, kinds
+from apps.runs.kinds import Claim, DueJob, Handle, Kind, due_jobs, kinds
 from apps.runs.outputs import Outputs
 from apps.runs.sink import Sink
 from apps.runs.threads import Threads
@@ -175,12 +175,16 @@ class Loop(Threads):
                 await asyncio.wait_for(self.wake.wait(), TICK_S)
 
     async def _due(self) -> None:
+        next_at: dict[DueJob, float] = {}
         while True:
             for job in due_jobs():
+                if time.monotonic() < next_at.get(job, 0):
+                    continue
+                next_at[job] = time.monotonic() + job.every_s
                 try:
-                    await self.disk(partial(job, self.host_id))
+                    await self.disk(partial(job.work, self.host_id))
                 except Exception:
-                    logger.exception("%s failed; it is tried again", job)
+                    logger.exception("%s failed; it is tried again", job.work)
             await asyncio.sleep(TICK_S)
 
     async def _reconcile(self) -> None:

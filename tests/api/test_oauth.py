@@ -293,7 +293,7 @@ def test_a_sign_in_that_nobody_came_back_from_is_cleared_away_after_a_day(
     now = timezone.now()
     OAuthAttempt.objects.update(expires_at=now - timedelta(hours=25))
     OAuthAttempt.objects.filter(credential=pk["late"]).update(expires_at=now - timedelta(hours=23))
-    abandoned.remove_old()
+    abandoned.remove_old("h1")
     gone = {pk["lost"]}
     kept = {*pk.values(), int(signed_in["id"].removeprefix("cred_")), key} - gone
     assert set(Credential.objects.values_list("pk", flat=True)) == kept

@@ -19,7 +19,7 @@ def test_patches_are_kept_for_a_month() -> None:
     month = 30 * 24 * 3600
     for path, age in ((old, month + 60), (young, month - 60), (other, 2 * month)):
         os.utime(path, (time.time() - age,) * 2)
-    patches.remove_old()
+    patches.remove_old("h1")
     assert sorted(each.name for each in folder.iterdir()) == ["card_002.patch", "notes"]
     young.unlink()
     other.unlink()
