@@ -35,13 +35,15 @@ def page_of(rows: QuerySet[M], *texts: str, limit: int) -> tuple[list[M], bool]:
     """The first of these ordered rows, and whether there are more.
 
     At most `limit`, and at least one; as many as have some `MOST_BYTES` in the columns `texts`, which are
-    measured where they lie: hundreds of prompts that change don't come into memory first.
+    measured where they lie: hundreds of prompts that change don't come into memory first. Rows that come
+    between measuring and reading are not in it, and push none out.
     """
     size = reduce(add, (Coalesce(_Bytes(name), 0) for name in texts))
-    sizes = list(rows.annotate(bytes=size).values_list("bytes", flat=True)[: limit + 1])
-    count = sum(1 for sum_so_far in accumulate(sizes[:limit]) if sum_so_far <= MOST_BYTES)
-    count = max(count, 1)
-    return list(rows[:count]), len(sizes) > count
+    measured = list(rows.annotate(bytes=size).values_list("pk", "bytes")[: limit + 1])
+    sums = accumulate(row_size for _, row_size in measured[:limit])
+    count = max(1, sum(1 for sum_so_far in sums if sum_so_far <= MOST_BYTES))
+    page = rows.filter(pk__in=[pk for pk, _ in measured[:count]])
+    return list(page), len(measured) > count
 
 
 class _Bytes(Func):
