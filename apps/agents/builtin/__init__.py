@@ -2,3 +2,5 @@
 
 It runs as a process of its own and knows nothing of Django, the database or the board.
 """
+
+from apps.agents import protocol_library  # noqa: F401

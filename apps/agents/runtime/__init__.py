@@ -1,0 +1,1 @@
+from apps.agents import protocol_library  # noqa: F401
