@@ -80,10 +80,6 @@ def _tame_requests() -> None:
     """
     from daphne import http_protocol
 
-    from apps.common import edge
-    from apps.common.envelope import dumps
-    from apps.common.errors import error_body
-
     class Request(http_protocol.WebRequest):  # type: ignore[misc]
         upload: int | None = None
         received = 0
@@ -106,6 +102,11 @@ def _tame_requests() -> None:
                 super().handleContentChunk(data)
 
         def refuse(self) -> None:
+            # Imported when needed: they want Django's settings, which a bare application has not.
+            from apps.common import edge
+            from apps.common.envelope import dumps
+            from apps.common.errors import error_body
+
             self.refused = True
             _status, code, message = edge.too_large(self.upload or edge.LARGEST_BODY)
             body = dumps(error_body(code, message))
