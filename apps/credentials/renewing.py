@@ -6,6 +6,7 @@ import logging
 import time
 from datetime import datetime, timedelta
 
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.utils import timezone
 
@@ -17,7 +18,11 @@ from apps.events.bus import atomically
 
 logger = logging.getLogger(__name__)
 
-_LEASE = timedelta(seconds=granting.SECONDS + 5)
+# Whoever asks is done by then, storing what it got included; others wait for it no longer than `_PATIENCE_S`.
+_LEASE = timedelta(seconds=60)
+_PATIENCE_S = granting.SECONDS + 5
+# What was given is worth more than the thread that waits: the old refresh token may be used up by then.
+_STORED_AFTER_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _PAUSE_S = 0.2
 
 
@@ -28,7 +33,7 @@ def renew(credential_id: int) -> None:
     brings. A provider that can't be reached leaves everything as it is; one that refuses ends the credential:
     somebody has to sign in again.
     """
-    until = time.monotonic() + _LEASE.total_seconds()
+    until = time.monotonic() + _PATIENCE_S
     while True:
         held = Credential.objects.filter(pk=credential_id, status=Credential.Status.READY).first()
         if held is None or not held.ends_soon:
@@ -59,7 +64,7 @@ def renew(credential_id: int) -> None:
         _let_go(credential_id, ours)
         raise
     if isinstance(given, granting.Grant):
-        _store(credential_id, ours, given)
+        _store_surely(credential_id, ours, given)
     else:
         logger.warning("credential %s: %s", credential_id, given.message)
         _note(credential_id, ours, given)
@@ -67,6 +72,18 @@ def renew(credential_id: int) -> None:
 
 def _let_go(credential_id: int, ours: datetime) -> None:
     Credential.objects.filter(pk=credential_id, renewing_until=ours).update(renewing_until=None)
+
+
+def _store_surely(credential_id: int, ours: datetime, grant: granting.Grant) -> None:
+    for pause in _STORED_AFTER_S:
+        try:
+            _store(credential_id, ours, grant)
+        except (DatabaseError, InterfaceError) as problem:
+            logger.warning("the new token of credential %s: %s", credential_id, problem)
+            time.sleep(pause)
+        else:
+            return
+    _store(credential_id, ours, grant)
 
 
 @atomically

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -184,6 +185,25 @@ def test_one_that_died_while_it_asked_holds_up_nobody_for_long(
     Credential.objects.update(renewing_until=timezone.now() + timedelta(seconds=1))
     renewing.renew(credential.pk)
     assert token(credential) == "token-1-of-the-provider"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_provider_gave_outlives_a_database_that_is_away_for_a_moment(
+    endpoint: TokenEndpoint, credential: Credential
+) -> None:
+    refused = []
+
+    def away(execute: Any, sql: str, *rest: Any) -> Any:
+        if endpoint.given and sql.startswith("UPDATE") and len(refused) < 2:
+            refused.append(sql)
+            raise OperationalError("the database is away")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(away):
+        renewing.renew(credential.pk)
+    assert len(refused) == 2
+    assert token(credential) == "token-1-of-the-provider"
+    assert len(endpoint.forms) == 1
 
 
 @pytest.mark.django_db(transaction=True)
