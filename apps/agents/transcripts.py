@@ -8,15 +8,19 @@ from django.db.models import Max, Q
 
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
+from apps.common.paging import page_up_to
 from apps.runs.lines import PAGE, Lines, Page
+
+_TEXTS = ("content", "tool_call")
 
 
 class Transcripts(Lines):
     model = AgentSession
 
-    def after_rev(self, run_id: int, rev: int, *, limit: int) -> list[tuple[int, str]]:
+    def after_rev(self, run_id: int, rev: int, *, limit: int) -> tuple[list[tuple[int, str]], bool]:
         rows = AgentMessage.objects.filter(session_id=run_id, rev__gt=rev)
-        return [(row.rev, message_frame(row)) for row in rows.order_by("rev")[:limit]]
+        found, more = page_up_to(rows, "rev", *_TEXTS, limit=limit)
+        return [(row.rev, message_frame(row)) for row in found], more
 
     def part(self, run_id: int, after: int | None, rev: int) -> TranscriptPart:
         last_turn: int | None = None
@@ -43,8 +47,7 @@ class TranscriptPart:
             rows = rows.filter(
                 Q(index__gt=self.after) | Q(turn_id=self.last_turn, turn_id__isnull=False)
             )
-        found = list(rows.order_by("index")[:PAGE])
-        more = len(found) == PAGE
+        found, more = page_up_to(rows, "index", *_TEXTS, limit=PAGE)
         if not more:
             found += stored.filter(index=None).order_by("id")
         return Page([(row.index, message_frame(row)) for row in found], more)

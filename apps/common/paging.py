@@ -38,12 +38,29 @@ def page_of(rows: QuerySet[M], *texts: str, limit: int) -> tuple[list[M], bool]:
     measured where they lie: hundreds of prompts that change don't come into memory first. Rows that come
     between measuring and reading are not in it, and push none out.
     """
+    keys, more = _measured(rows, "pk", texts, limit)
+    return list(rows.filter(pk__in=keys)), more
+
+
+def page_up_to(rows: QuerySet[M], number: str, *texts: str, limit: int) -> tuple[list[M], bool]:
+    """As `page_of`, in the order of a number that only grows, with new rows and when one changes.
+
+    A row whose number grew between measuring and reading is not in it: behind the others of this page it
+    would hide those between.
+    """
+    rows = rows.order_by(number)
+    keys, more = _measured(rows, number, texts, limit)
+    return (list(rows.filter(**{f"{number}__lte": keys[-1]})) if keys else []), more
+
+
+def _measured(
+    rows: QuerySet[M], key: str, texts: tuple[str, ...], limit: int
+) -> tuple[list[int], bool]:
     size = reduce(add, (Coalesce(_Bytes(name), 0) for name in texts))
-    measured = list(rows.annotate(bytes=size).values_list("pk", "bytes")[: limit + 1])
+    measured = list(rows.annotate(bytes=size).values_list(key, "bytes")[: limit + 1])
     sums = accumulate(row_size for _, row_size in measured[:limit])
     count = max(1, sum(1 for sum_so_far in sums if sum_so_far <= MOST_BYTES))
-    page = rows.filter(pk__in=[pk for pk, _ in measured[:count]])
-    return list(page), len(measured) > count
+    return [number for number, _ in measured[:count]], len(measured) > count
 
 
 class _Bytes(Func):

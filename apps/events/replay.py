@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from apps.common.paging import page_of
+from apps.common.paging import page_of, page_up_to
 from apps.events.bus import Position, frame
 from apps.events.models import EventStream, StoredEvent, new_epoch
 
@@ -12,16 +12,11 @@ from apps.events.models import EventStream, StoredEvent, new_epoch
 LONGEST_REPLAY = 5_000
 
 
-def frames_since(
-    project_id: int, seq: int, *, limit: int = LONGEST_REPLAY
-) -> list[tuple[int, str]]:
-    """Up to `limit` (seq, frame) after `seq`, in order."""
-    rows = (
-        StoredEvent.objects.filter(stream_id=project_id, seq__gt=seq)
-        .order_by("seq")
-        .values_list("seq", "type", "data")[:limit]
-    )
-    return [(row[0], frame(row[1], row[0], row[2])) for row in rows]
+def frames_since(project_id: int, seq: int, *, limit: int) -> tuple[list[tuple[int, str]], bool]:
+    """Up to `limit` (seq, frame) after `seq`, in order, fewer where they are long; whether there are more."""
+    rows = StoredEvent.objects.filter(stream_id=project_id, seq__gt=seq)
+    found, more = page_up_to(rows, "seq", "data", limit=limit)
+    return [(row.seq, frame(row.type, row.seq, row.data)) for row in found], more
 
 
 def stored(project_id: int, *, after: int | None, limit: int) -> list[StoredEvent]:

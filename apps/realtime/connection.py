@@ -219,9 +219,9 @@ class Connection:
         """Send what is stored until nothing is left that the stream has passed on, then go live."""
         while stream.mark is not None and follower.mark < stream.mark:
             turn, passed_on = stream.turn, stream.mark
-            rows = await self.hub.replay.read(stream.read, follower.mark)
+            batch = await self.hub.replay.read(stream.read, follower.mark)
             await self.outbox.room()
             if stream.turn != turn:
                 continue
-            stream.catch_up(follower, passed_on, rows)
+            stream.catch_up(follower, passed_on, batch)
         follower.live = True

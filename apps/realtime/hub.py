@@ -291,9 +291,9 @@ class Hub:
                         return
                     stream.restart(position)
                     continue
-                rows = await self.watch.read(stream.read, stream.mark)
+                batch = await self.watch.read(stream.read, stream.mark)
                 if stream.turn == turn:
-                    stream.filled(asked, rows)
+                    stream.filled(asked, batch)
         except Exception as error:  # noqa: BLE001 - the next look finds the same gap
             logger.warning("the hub can't read what it lacks: %s", error)
         finally:

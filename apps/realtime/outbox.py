@@ -15,6 +15,8 @@ from apps.realtime.flow import direct_write, text_frame
 logger = logging.getLogger(__name__)
 
 LIMIT = 1_000
+# Their text; a single frame may be longer.
+LIMIT_CHARS = 8_000_000
 SLOW = 4408
 
 Send = Callable[[Any], Awaitable[None]]
@@ -48,11 +50,14 @@ class Frame:
 
 
 class Outbox:
-    """A client that leaves `LIMIT` frames unread is closed with 4408: it reconnects with `since`."""
+    """A client that leaves `LIMIT` frames unread, or `LIMIT_CHARS` of them, is closed with 4408: it
+    reconnects with `since`.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._queue: deque[Frame] = deque()
+        self._chars = 0
         self._held = False
         self._closed = False
         self._room: list[asyncio.Future[None]] = []
@@ -70,17 +75,19 @@ class Outbox:
         if self._write is not None and not self._held:
             self._write(frame.encoded)
             return
-        if len(self._queue) >= LIMIT:
+        chars = self._chars + len(frame.text)
+        if self._queue and (len(self._queue) >= LIMIT or chars > LIMIT_CHARS):
             logger.info("closing a socket that does not read")
             self.close(SLOW)
             return
         self._queue.append(frame)
+        self._chars = chars
         if self._write is None and self._writer is None:
             self._writer = asyncio.create_task(self._drain())
 
     async def room(self) -> None:
-        """Wait until at most half of the queue is taken, or the socket is closed."""
-        while not self._closed and len(self._queue) > LIMIT // 2:
+        """Wait until at most half of its limits is taken, or the socket is closed."""
+        while not self._closed and not self._has_room:
             future = asyncio.get_running_loop().create_future()
             self._room.append(future)
             await future
@@ -95,6 +102,7 @@ class Outbox:
         """The connection is gone, or about to go."""
         self._closed = True
         self._queue.clear()
+        self._chars = 0
         self._make_room()
         if self._writer is not None:
             self._writer.cancel()
@@ -102,8 +110,7 @@ class Outbox:
     async def _drain(self) -> None:
         try:
             while self._queue:
-                frame = self._queue.popleft()
-                await self._send({"type": "websocket.send", "text": frame.text})
+                await self._send({"type": "websocket.send", "text": self._take().text})
                 self._make_room()
         except Exception as error:  # noqa: BLE001 - each server has its own way to say "gone"
             logger.debug("socket is gone: %s", error)
@@ -115,8 +122,17 @@ class Outbox:
         with contextlib.suppress(Exception):
             await self._send({"type": "websocket.close", "code": code})
 
+    def _take(self) -> Frame:
+        frame = self._queue.popleft()
+        self._chars -= len(frame.text)
+        return frame
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._queue) <= LIMIT // 2 and self._chars <= LIMIT_CHARS // 2
+
     def _make_room(self) -> None:
-        if self._room and (self._closed or len(self._queue) <= LIMIT // 2):
+        if self._room and (self._closed or self._has_room):
             waiting, self._room = self._room, []
             for future in waiting:
                 if not future.done():
@@ -130,7 +146,7 @@ class Outbox:
     def resumeProducing(self) -> None:
         self._held = False
         while self._queue and not self._held and self._write is not None:
-            self._write(self._queue.popleft().encoded)
+            self._write(self._take().encoded)
         self._make_room()
 
     def stopProducing(self) -> None:

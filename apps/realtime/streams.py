@@ -8,7 +8,7 @@ from then on it gets what the stream gets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from apps.events import replay
 from apps.events.bus import Position
@@ -17,10 +17,17 @@ from apps.realtime.frames import Project, Talker, Topic
 from apps.realtime.outbox import Frame
 from apps.realtime.sources import lines_of
 
-# Small enough to fit into an outbox that has room.
-BATCH = 400
+# Few enough to fit into an outbox that has room; their bytes are bounded where they are read.
+LONGEST_BATCH = 400
 # A stream that is further behind sends its followers to reload.
 LONGEST_GAP = replay.LONGEST_REPLAY
+
+
+class Batch(NamedTuple):
+    """Stored (number, frame) in their order, and whether there are more behind them."""
+
+    rows: list[tuple[int, str]]
+    more: bool
 
 
 class Ear(Protocol):
@@ -67,8 +74,8 @@ class Stream:
     def behind(self) -> bool:
         return self.mark is not None and self.mark < self.known
 
-    def read(self, after: int) -> list[tuple[int, str]]:
-        """Up to `BATCH` stored (number, frame) after it; runs in a thread."""
+    def read(self, after: int) -> Batch:
+        """What is stored after this number; runs in a thread."""
         raise NotImplementedError
 
     def pass_on(self, number: int, text: str) -> None:
@@ -88,12 +95,12 @@ class Stream:
             if follower.live:
                 follower.ear.put(frame)
 
-    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
-        """Rows read after the mark as it was, when at least `asked` existed."""
+    def filled(self, asked: int, batch: Batch) -> None:
+        """Take what was read after the mark as it was, when at least `asked` existed."""
         raise NotImplementedError
 
-    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
-        """Send rows read after the follower's mark, when at least `asked` existed."""
+    def catch_up(self, follower: Follower, asked: int, batch: Batch) -> None:
+        """Send what was read after the follower's mark, when at least `asked` existed."""
         raise NotImplementedError
 
     def _restart(self, mark: int, text: str) -> None:
@@ -114,8 +121,8 @@ class ProjectStream(Stream):
         self.topic = Project(project_id)
         self.epoch = ""
 
-    def read(self, after: int) -> list[tuple[int, str]]:
-        return replay.frames_since(self.topic.id, after, limit=BATCH)
+    def read(self, after: int) -> Batch:
+        return Batch(*replay.frames_since(self.topic.id, after, limit=LONGEST_BATCH))
 
     def start(self, position: Position) -> None:
         if self.mark is None:
@@ -135,20 +142,21 @@ class ProjectStream(Stream):
         elif seq > self.mark:
             self.known = max(self.known, seq)
 
-    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
-        for seq, text in rows:
+    def filled(self, asked: int, batch: Batch) -> None:
+        for seq, text in batch.rows:
             if self.mark is None or seq <= self.mark:
                 continue
             if seq != self.mark + 1:
                 break
             self.pass_on(seq, text)
         else:
-            if self.mark is not None and (self.mark >= asked or len(rows) == BATCH):
+            if self.mark is not None and (self.mark >= asked or batch.more):
                 return
         # Somebody removed what lies between.
         self.restart(Position(self.epoch, max(self.known, asked)))
 
-    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
+    def catch_up(self, follower: Follower, asked: int, batch: Batch) -> None:
+        rows = batch.rows
         if rows and rows[0][0] == follower.mark + 1:
             for seq, text in rows:
                 follower.offer(seq, Frame(text))
@@ -165,8 +173,9 @@ class LineStream(Stream):
         super().__init__()
         self.topic = topic
 
-    def read(self, after: int) -> list[tuple[int, str]]:
-        return lines_of(self.topic).after_rev(self.topic.id, after, limit=BATCH)
+    def read(self, after: int) -> Batch:
+        lines = lines_of(self.topic)
+        return Batch(*lines.after_rev(self.topic.id, after, limit=LONGEST_BATCH))
 
     def start(self, rev: int) -> None:
         if self.mark is None:
@@ -184,19 +193,19 @@ class LineStream(Stream):
         else:
             self.known = max(self.known, last)
 
-    def filled(self, asked: int, rows: list[tuple[int, str]]) -> None:
-        for rev, text in rows:
+    def filled(self, asked: int, batch: Batch) -> None:
+        for rev, text in batch.rows:
             if self.mark is not None and rev > self.mark:
                 self.pass_on(rev, text)
         # A message that changed twice has only its last rev; so a gap in revs is none in the messages. (Of a
         # script's output the beginning may be gone.)
-        if len(rows) < BATCH and self.mark is not None and self.mark < asked:
+        if not batch.more and self.mark is not None and self.mark < asked:
             self.mark = asked
 
-    def catch_up(self, follower: Follower, asked: int, rows: list[tuple[int, str]]) -> None:
-        for rev, text in rows:
+    def catch_up(self, follower: Follower, asked: int, batch: Batch) -> None:
+        for rev, text in batch.rows:
             follower.offer(rev, Frame(text))
-        if len(rows) < BATCH:
+        if not batch.more:
             follower.mark = max(follower.mark, asked)
 
 

@@ -45,8 +45,9 @@ class Lines(ABC):
         return {pk: next_rev - 1 for pk, next_rev in rows.values_list("pk", "next_rev")}
 
     @abstractmethod
-    def after_rev(self, run_id: int, rev: int, *, limit: int) -> list[tuple[int, str]]:
-        """(rev, frame) of what was stored or changed after `rev`, in the order of the revs."""
+    def after_rev(self, run_id: int, rev: int, *, limit: int) -> tuple[list[tuple[int, str]], bool]:
+        """(rev, frame) of what was stored or changed after `rev`, in the order of the revs, as many as
+        `limit` and their length allow; whether there are more."""
 
     @abstractmethod
     def part(self, run_id: int, after: int | None, rev: int) -> Part:

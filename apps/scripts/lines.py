@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from apps.common.paging import page_up_to
 from apps.events.telling import RUN_CHANNEL
 from apps.runs.lines import PAGE, Lines, Page
 from apps.runs.sink import Line
@@ -53,9 +54,10 @@ def _frame(row: ScriptOutput) -> str:
 class Outputs(Lines):
     model = ScriptRun
 
-    def after_rev(self, run_id: int, rev: int, *, limit: int) -> list[tuple[int, str]]:
+    def after_rev(self, run_id: int, rev: int, *, limit: int) -> tuple[list[tuple[int, str]], bool]:
         rows = ScriptOutput.objects.filter(run_id=run_id, rev__gt=rev)
-        return [(row.rev, _frame(row)) for row in rows.order_by("rev")[:limit]]
+        found, more = page_up_to(rows, "rev", "content", limit=limit)
+        return [(row.rev, _frame(row)) for row in found], more
 
     def part(self, run_id: int, after: int | None, rev: int) -> OutputPart:
         return OutputPart(run_id, rev, -1 if after is None else after)
@@ -71,5 +73,5 @@ class OutputPart:
         rows = ScriptOutput.objects.filter(
             run_id=self.run_id, rev__lte=self.rev, index__gt=max(self.after, last)
         )
-        found = list(rows.order_by("index")[:PAGE])
-        return Page([(row.index, _frame(row)) for row in found], len(found) == PAGE)
+        found, more = page_up_to(rows, "index", "content", limit=PAGE)
+        return Page([(row.index, _frame(row)) for row in found], more)

@@ -42,7 +42,7 @@ def prints(run: ScriptRun, text: str, *, tell: bool = True) -> None:
     )
     ScriptRun.objects.filter(pk=run.pk).update(next_index=index + 1, next_rev=rev + 1)
     if tell:
-        frames = [frame for _, frame in Outputs().after_rev(run.pk, rev - 1, limit=1)]
+        frames = [frame for _, frame in Outputs().after_rev(run.pk, rev - 1, limit=1)[0]]
         telling.tell_lines(telling.RUN_CHANNEL, [(run.pk, rev, rev, frames)])
 
 

@@ -99,11 +99,11 @@ class Sleeper:
         return None
 
 
-def shout(world: World, number: int) -> None:
+def shout(world: World, number: int, filling: str = FILLING) -> None:
     """Not stored: only the way to the sockets is of interest."""
     position = bus.position(world.project.pk)
     assert position is not None
-    text = f'{{"number":{number},"filling":"{FILLING}"}}'
+    text = f'{{"number":{number},"filling":"{filling}"}}'
     telling.tell_project(world.project.pk, position.epoch, 0, text)
 
 
@@ -197,6 +197,45 @@ def test_a_long_transcript_is_sent_in_little_memory(
             if number % 5_000 == 0:
                 most = max(most, own_mb(web.process.pid))
     assert most - before < 20
+
+
+def test_long_events_are_replayed_in_little_memory(
+    web: WebServer, connect: Connect, world: World
+) -> None:
+    longest, count = "x" * 400_000, 400
+    for _ in range(count):
+        world.publish(longest)
+    with connect(world.alice) as warm:
+        warm.subscribe(projectId=world.project.pk)
+    before = most = own_mb(web.process.pid)
+    with Sleeper(web, world.bob) as sleeper:
+        sleeper.subscribe(projectId=world.project.pk, since=0)
+        for _ in range(10):
+            time.sleep(0.1)
+            most = max(most, own_mb(web.process.pid))
+        frames = sleeper.frames()
+        assert json.loads(next(frames)[1])["type"] == "subscribed"
+        heard = []
+        for _ in range(count):
+            heard.append(json.loads(next(frames)[1])["seq"])
+            most = max(most, own_mb(web.process.pid))
+    assert heard == list(range(1, count + 1))
+    assert most - before < 40
+
+
+def test_a_client_that_does_not_read_costs_little_memory_however_long_its_frames(
+    web: WebServer, connect: Connect, world: World
+) -> None:
+    client = connect(world.alice)
+    before = own_mb(web.process.pid)
+    with Sleeper(web, world.bob) as sleeper:
+        sleeper.subscribe(projectId=world.project.pk)
+        client.subscribe(projectId=world.project.pk)
+        for number in range(200):
+            shout(world, number, filling="x" * 400_000)
+            assert client.next()["number"] == number
+        assert own_mb(web.process.pid) - before < 40
+        assert sleeper.close_code() in (4408, None)
 
 
 def transcript_of(world: World, count: int) -> AgentSession:
