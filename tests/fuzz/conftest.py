@@ -9,8 +9,12 @@ import pytest
 from django.conf import settings as django_settings
 
 from tests.contract.conftest import world
+from tests.fuzz.cases import EXAMPLES
 
 __all__ = ["world"]
+
+# Only `make fuzz` takes the time.
+collect_ignore = [] if EXAMPLES else ["test_running_server.py"]
 
 LOOPBACK = ("127.", "::1", "localhost")
 

@@ -25,7 +25,6 @@ from tests.contract.world import World, make_world
 from tests.fuzz.cases import (
     AS_MANY,
     CALLERS,
-    EXAMPLES,
     OPERATIONS,
     REAL,
     cases_of,
@@ -34,7 +33,6 @@ from tests.fuzz.cases import (
 from tests.realtime.processes import RedisServer, WebServer
 
 pytestmark = [
-    pytest.mark.skipif(not EXAMPLES, reason="only make fuzz takes the time"),
     pytest.mark.django_db(transaction=True),
     pytest.mark.both_databases,
 ]
