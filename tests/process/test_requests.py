@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process.board import Board, Card, Project, board_in
+from tests.process.board import PASSWORD, Board, Card, Project, board_in
+from tests.process.client import Client
 from tests.process.server import until
 
 pytestmark = pytest.mark.both_databases
@@ -31,6 +35,10 @@ def open_request(board: Board, card: Card, *, timeout: float = 30.0) -> Any:
 
 def answer(board: Board, card: Card, request: Any, **body: Any) -> Any:
     return board.api.post(f"{card.url}/agent/requests/{request['id']}/answer", body)
+
+
+def status_lines(board: Board, card: Card) -> list[str]:
+    return [each["content"] for each in board.messages(card) if each["type"] == "status"]
 
 
 def last_told(board: Board, card: Card, request: Any) -> Any:
@@ -144,38 +152,101 @@ def test_a_plan_refused_without_a_word_waits_for_a_message(board: Board) -> None
     assert board.texts(card) == ["something else"]
 
 
+ANSWERS = 50
+# By how many seconds the cancel goes before them, so that it comes first now and then.
+LEADS = (0, 0, 0, 0.001, 0.003, 0.01)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one of many answered, and what came back."""
+
+    who: str
+    option: str
+    status: int
+    body: Any
+
+
+def join(board: Board, project: Project, name: str) -> Client:
+    """A new member."""
+    email = f"{name.lower()}@example.com"
+    invited = board.api.post(f"/projects/{project.id}/members", {"email": email})
+    account = {"email": email, "password": PASSWORD, "displayName": name}
+    person = Client(board.port)
+    person.post("/auth/register", account | {"inviteCode": invited["inviteCode"]})
+    person.token = person.post("/auth/login", account)["token"]
+    return person
+
+
+def answer_at_once(
+    url: str, people: dict[str, Client], stop: Callable[[], Any], lead: float
+) -> list[Said]:
+    """Everybody says yes and no many times, and somebody stops it."""
+    said: list[Said] = []
+    ready = threading.Barrier(ANSWERS + 1)
+
+    def say(who: str, option: str) -> None:
+        ready.wait()
+        time.sleep(lead)
+        said.append(Said(who, option, *people[who].ask("POST", url, {"optionId": option})))
+
+    def stop_with_them() -> None:
+        ready.wait()
+        stop()
+
+    chosen = itertools.islice(itertools.cycle(itertools.product(people, ("yes", "no"))), ANSWERS)
+    threads = [threading.Thread(target=say, args=each) for each in chosen]
+    threads.append(threading.Thread(target=stop_with_them))
+    random.shuffle(threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return said
+
+
+def assert_one_winner(
+    board: Board, project: Project, people: dict[str, Client], lead: float
+) -> None:
+    card = board.work(project, "[ask-permission Deploy] [say deployed]")
+    request = open_request(board, card)
+    url = f"{card.url}/agent/requests/{request['id']}/answer"
+    said = answer_at_once(url, people, lambda: board.api.post(f"{card.url}/agent/cancel"), lead)
+
+    session = board.wait_status(card, "completed", "cancelled")
+    [stored] = board.api.get(f"{card.url}/agent/requests")
+    noted = [text for text in status_lines(board, card) if " chose “" in text]
+    if stored["state"] == "answered":
+        who, option = stored["answeredBy"]["name"], stored["answer"]["optionId"]
+        assert stored["answer"]["granted"] == (option == "yes")
+        assert len(noted) == 1
+        assert noted[0].startswith(f"{who} chose")
+        assert people[who].ask("POST", url, {"optionId": option})[0] == 200
+        spoken = {"yes": "deployed", "no": "Refused."}[option]
+        heard = board.texts(card)
+        assert heard == [spoken] or (heard == [] and session["status"] == "cancelled")
+    else:
+        assert (stored["state"], session["status"]) == ("cancelled", "cancelled")
+        who = option = None
+        assert noted == board.texts(card) == []
+    # The winner may repeat itself; everybody else, and the winner in other words, is too late.
+    assert len(said) == ANSWERS
+    for each in said:
+        if (each.who, each.option) == (who, option):
+            assert each.status == 200
+            assert each.body["data"]["answer"] == stored["answer"]
+        else:
+            assert (each.status, each.body["error"]["code"]) == (409, "request_closed")
+    assert board.api.get(f"{card.url}/agent/requests?state=open") == []
+    assert last_told(board, card, stored) == stored
+
+
 def test_the_first_answer_counts_and_the_same_again_is_no_error(
     board: Board, asking: Project
 ) -> None:
-    card = board.work(asking, "[ask-permission Deploy] [say deployed]")
-    request = open_request(board, card)
-    url = f"{card.url}/agent/requests/{request['id']}/answer"
-    statuses: list[int] = []
-
-    def say(option: str) -> None:
-        statuses.append(board.api.ask("POST", url, {"optionId": option})[0])
-
-    def stop() -> None:
-        board.api.post(f"{card.url}/agent/cancel")
-
-    people = [threading.Thread(target=say, args=[("yes", "no")[n % 2]]) for n in range(50)]
-    people.insert(25, threading.Thread(target=stop))
-    for person in people:
-        person.start()
-    for person in people:
-        person.join()
-    assert set(statuses) <= {200, 409}
-    session = board.wait_status(card, "completed", "cancelled")
-    [stored] = board.api.get(f"{card.url}/agent/requests")
-    assert stored["state"] in ("answered", "cancelled")
-    if stored["state"] == "answered":
-        same, other = ("yes", "no") if stored["answer"]["granted"] else ("no", "yes")
-        assert board.api.ask("POST", url, {"optionId": same})[0] == 200
-        assert board.api.refusal("POST", url, {"optionId": other}).code == "request_closed"
-    else:
-        assert session["status"] == "cancelled"
-        assert 200 not in statuses
-    assert board.api.get(f"{card.url}/agent/requests?state=open") == []
+    with contextlib.closing(join(board, asking, "Bob")) as bob:
+        for lead in LEADS:
+            assert_one_winner(board, asking, {"Alice": board.api, "Bob": bob}, lead)
 
 
 def test_a_permission_given_while_no_worker_lives_runs_the_tool_once(board: Board) -> None:
