@@ -33,6 +33,13 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
     session.save()
     if session.fence > 1:
         calls.made_anew(session)
+    if handover:
+        entries.add(
+            session,
+            AgentMessage.Role.SYSTEM,
+            "status",
+            "The agent could not open its earlier conversation; it was given a summary in a new one.",
+        )
     sessions.changed(session)
 
 
@@ -102,10 +109,10 @@ def end_turn(
 ) -> bool:
     """Decide, in one transaction, what the end of a turn means; True when another turn follows.
 
-    In this order: cancel asked → cancelled; a message to be sent now → next turn; a refused plan or a
-    provider's limit → waiting; an error, or a stop reason other than end_turn → failed, what is queued is
-    held; a follow-up queued → next turn; else completed, and the card steps on if it still stands in the
-    session's column. `retry_after`: seconds that a provider asked to wait.
+    In this order: cancel asked → cancelled; a message to be sent now → next turn, if there was one at all;
+    a refused plan or a provider's limit → waiting; an error, or a stop reason other than end_turn → failed,
+    what is queued is held; a follow-up queued → next turn; else completed, and the card steps on if it still
+    stands in the session's column. `retry_after`: seconds that a provider asked to wait.
     """
     session = turns.locked(claim)
     if session.state not in (State.STARTING, State.RUNNING, State.WAITING):
@@ -115,7 +122,9 @@ def end_turn(
         sessions.ended_as_cancelled(session)
         return False
     waits = AgentMessage.objects.filter(session=session)
-    follows_now = waits.filter(queue=AgentMessage.Queue.NEXT).exists()
+    # It follows a turn, however that ended; an agent that can't even be started would be started for ever.
+    could_start = turn_id is not None or error is None
+    follows_now = could_start and waits.filter(queue=AgentMessage.Queue.NEXT).exists()
     if error is not None and error[0] == limited.CODE and not follows_now:
         turn = turns.open_turns(session).first()
         if turn is not None and limited.wait(session, turn, error[1], retry_after):

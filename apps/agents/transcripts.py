@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Max, Q
+from django.db.models import Q
 
 from apps.agents.models import AgentMessage, AgentSession, Turn
 from apps.agents.serializers import message_frame
@@ -25,7 +25,9 @@ class Transcripts(Lines):
     def part(self, run_id: int, after: int | None, rev: int) -> TranscriptPart:
         last_turn: int | None = None
         if after is not None:
-            last_turn = Turn.objects.filter(session_id=run_id).aggregate(last=Max("id"))["last"]
+            # Not the youngest: a message to be sent now overtakes a task that hasn't left.
+            sent = Turn.objects.filter(session_id=run_id, sent_at__isnull=False)
+            last_turn = sent.order_by("-sent_at", "-pk").values_list("pk", flat=True).first()
         return TranscriptPart(run_id, rev, after, last_turn)
 
 

@@ -126,8 +126,10 @@ def upcoming(session: AgentSession) -> Turn | None:
 
 
 def open_turns(session: AgentSession) -> QuerySet[Turn]:
-    """Oldest first."""
-    return Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED).order_by("id")
+    """The one under way first (a message to be sent now overtakes what hasn't left), then the oldest."""
+    under_way = Case(When(state=Turn.State.SENT, then=0), default=1, output_field=IntegerField())
+    open_ones = Turn.objects.filter(session=session).exclude(state=Turn.State.ENDED)
+    return open_ones.order_by(under_way, "id")
 
 
 def _still_queued(session: AgentSession, turn: Turn) -> bool:

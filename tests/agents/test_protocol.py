@@ -268,6 +268,38 @@ def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
     assert Turn.objects.filter(session=session()).count() == 2
 
 
+def test_a_message_to_be_sent_now_is_held_when_the_agent_cannot_start(
+    card: Card, doing: Column, bob: User
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    message = messages.post(card, "first", by=bob.pk)
+    messages.send_now(card, message.pk, by=bob.pk)
+    found = claim()
+    error = ("agent_start_failed", "It did not start.")
+    assert end(found, None, stop_reason=None, error=error) is False
+    KIND.release(found)
+    assert (session().state, session().error_code) == (State.FAILED, "agent_start_failed")
+    messages.post(card, "second", by=bob.pk)
+    found = claim()
+    assert begin(found).text == "first"
+
+
+def test_after_a_crash_the_turn_under_way_comes_before_a_task_that_it_overtook(
+    card: Card, doing: Column, bob: User
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    message = messages.post(card, "first", by=bob.pk)
+    messages.send_now(card, message.pk, by=bob.pk)
+    found = claim()
+    sent = begin(found)
+    found = after_a_death(found)
+    assert list(Turn.objects.order_by("pk").values_list("resumes", flat=True)) == [0, 1]
+    again = begin(found)
+    assert (again.turn_id, again.resumed) == (sent.turn_id, True)
+    end(found, again, stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
+    assert Turn.objects.get(pk=sent.turn_id).limit_tries == 1
+
+
 def test_a_conversations_cost_is_counted_once(card: Card, doing: Column) -> None:
     found = start(card, doing)
     begin(found)

@@ -127,6 +127,8 @@ def test_a_hand_over_is_given_by_the_process_after_the_one_that_died_before_it(
     assert "The plan is blue." in board.prompts(card)[1]
     assert len(board.conversations(card)) == 2
     assert "can't be opened any more" in board.prompts(card)[1]
+    said = [each["content"] for each in board.messages(card) if each["role"] == "system"]
+    assert sum("could not open its earlier conversation" in each for each in said) == 1
     # Given once: the next prompt in the same conversation is as it was posted.
     board.api.post(f"{card.url}/agent/message", {"content": "[say and then]"})
     board.finish(card)

@@ -73,6 +73,28 @@ def test_a_message_for_which_a_turn_is_being_ended_cannot_be_dropped(board: Boar
     assert board.prompts(card)[-1] == "[say instead]"
 
 
+def test_a_message_to_be_sent_now_by_an_agent_that_cannot_start_is_held_and_the_card_says_why(
+    board: Board, project: Project
+) -> None:
+    board.api.patch(f"/projects/{project.id}", {"maxParallelAgents": 1, "agent": "dies"})
+    card = board.work(project, "[say task]")
+    board.wait_status(card, "failed")
+    board.api.patch(f"/projects/{project.id}", {"agent": "fake"})
+    other = board.work(project, "[sleep 30]")
+    board.wait_status(other, "running")
+    message = board.api.post(f"{card.url}/agent/message", {"content": "[say now]"})
+    board.api.post(f"{card.url}/agent/messages/{message['id']}/send-now")
+    board.api.patch(f"/projects/{project.id}", {"agent": "dies"})
+    board.api.post(f"{other.url}/agent/cancel")
+    failed = board.wait_status(card, "failed")
+    assert failed["error"]["code"] == "agent_start_failed"
+    assert shown(board, card, message)["queued"] is True
+    board.api.patch(f"/projects/{project.id}", {"agent": "fake"})
+    board.api.post(f"{card.url}/agent/message", {"content": "[say later]"})
+    board.finish(card)
+    assert board.texts(card) == ["now", "task", "later"]
+
+
 def test_a_card_steps_on_for_no_message_that_was_dropped(board: Board, project: Project) -> None:
     board.api.patch(f"/projects/{project.id}", {"maxParallelAgents": 1})
     card = board.work(project, "[stop max_tokens]", autoMode=True)

@@ -43,7 +43,10 @@ class Transcript:
         return self.session.pk
 
     def begin_turn(self) -> None:
-        self.turn = Turn.objects.create(session=self.session, text="Go on").pk
+        turn = Turn.objects.create(
+            session=self.session, text="Go on", state=Turn.State.SENT, sent_at=timezone.now()
+        )
+        self.turn = turn.pk
 
     def say(self, *contents: str, tell: bool = True) -> None:
         self._store([(None, content) for content in contents], tell=tell)

@@ -212,13 +212,6 @@ async def _talk(
     mode = agent.preset.modes.get(session.permission_mode)
     if mode:
         await _or_event(handle, agent.set_mode(mode))
-    if lost_history:
-        agent.transcript.say(
-            AgentMessage.Role.SYSTEM,
-            "status",
-            "The agent could not open its earlier conversation; it was given a summary in a new one.",
-        )
-        await agent.transcript.feed.flushed()
     handover = lost_history or session.handover_due
     while True:
         try:
