@@ -20,7 +20,7 @@ import psutil
 
 from tests.bench import bare_reader, load
 from tests.bench.sockets import open_socket
-from tests.bench.table import Row
+from tests.bench.table import Row, no_errors, promise
 from tests.process.board import Board, board_in
 from tests.process.server import until
 
@@ -251,14 +251,7 @@ def steady(folder: Path, server: str, seconds: float) -> Iterator[Row]:
         problems = [*found.problems, *crowded.problems, *made.check_stored()]
     bare = (bare + bare_reader.ask(AGENTS, RATE, 10)) / 2
     wanted = AGENTS * made.done
-    yield Row(
-        f"{what}: stored and heard in order",
-        "all" if not problems else "; ".join(problems[:3]),
-        "all",
-        f"{wanted:,} written",
-        "",
-        not problems,
-    )
+    yield promise(f"{what}: all stored and heard in order", problems, of=f"{wanted:,} written")
     p99 = found.percentile(0.99)
     yield Row(
         "  line written → frame read, p50/p99",
@@ -276,6 +269,7 @@ def steady(folder: Path, server: str, seconds: float) -> Iterator[Row]:
         f"{crowded.percentile(0.99) / p99:.1f}x",
         crowded.percentile(0.99) <= 3 * p99,
     )
+    yield no_errors("these readers", readers.found.errors)
     yield Row(
         f"  worker's CPU for a message (web {found.web_us:.0f}, agents {found.agents_us:.0f} µs)",
         f"{found.worker_us:.0f} µs",
