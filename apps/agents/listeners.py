@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from apps.agents import announcing, gate, reconsidering, sessions
 from apps.agents.events import RequestChanged
+from apps.agents.models import AgentSession
 from apps.cards import attention, deleting, starting
 from apps.cards.events import CardCreated, CardMoved
 from apps.cards.models import Card
 from apps.credentials import holders
+from apps.credentials.models import Credential
+from apps.credentials.services import before_delete
 from apps.events.bus import listen
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
@@ -42,6 +45,17 @@ def start(card: Card, by: int | None) -> None:
 @starting.on_stop
 def stop(card: Card, by: int | None, did: str) -> None:
     sessions.stop(card.pk, by=by, did=did)
+
+
+@starting.on_hold
+def hold(card_ids: list[int]) -> None:
+    sessions.hold(AgentSession.objects.filter(card__in=card_ids))
+
+
+@before_delete
+def key_is_taken(credential: Credential) -> None:
+    """The sessions that work with it lose it in one statement."""
+    sessions.hold(AgentSession.objects.filter(credential=credential))
 
 
 @starting.on_reconsider

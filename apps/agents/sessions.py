@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from apps.agents import calls, entries, followups, gate, requests, turns
@@ -28,6 +28,7 @@ from apps.common.ids import public_id
 from apps.events import bus, telling
 from apps.projects.models import Project
 from apps.runs.models import LIVE, State
+from apps.runs.rows import at_work, in_order
 
 logger = logging.getLogger(__name__)
 
@@ -205,13 +206,18 @@ def end_turns(session: AgentSession, stop_reason: str) -> None:
     calls.given_up(session)
 
 
+def hold(sessions: QuerySet[AgentSession]) -> None:
+    """Lock those of them that are at work, before several are changed."""
+    list(in_order(sessions.filter(at_work())).values_list("pk", flat=True))
+
+
 def disown(card_ids: list[int]) -> None:
     """Before cards go with their sessions: nobody may write into the rows any more.
 
     Locked and with a new fence, or the sink would add lines while the messages are being collected.
     """
-    doomed = AgentSession.objects.select_for_update(no_key=True).filter(card_id__in=card_ids)
-    rows = list(doomed.order_by("pk").values_list("pk", "card_id", "state"))
+    doomed = in_order(AgentSession.objects.filter(card_id__in=card_ids))
+    rows = list(doomed.values_list("pk", "card_id", "state"))
     AgentSession.objects.filter(pk__in=[pk for pk, *_ in rows]).update(fence=F("fence") + 1)
     for pk, card_id, state in rows:
         if state in LIVE:

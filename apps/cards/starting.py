@@ -13,6 +13,7 @@ Starter = Callable[[Card, int | None], None]
 Stopper = Callable[[Card, int | None, str], None]
 
 Reconsiderer = Callable[[Card], None]
+Holder = Callable[[list[int]], None]
 
 # What somebody did, as the transcript says after their name.
 COMPLETED = "completed the card, which ends this work."
@@ -21,6 +22,7 @@ STOPPED = "stopped the agent."
 _starters: list[Starter] = []
 _stoppers: list[Stopper] = []
 _reconsiderers: list[Reconsiderer] = []
+_holders: list[Holder] = []
 
 
 def on_start(listener: Starter) -> Starter:
@@ -44,6 +46,12 @@ def on_reconsider(listener: Reconsiderer) -> Reconsiderer:
     return listener
 
 
+def on_hold(listener: Holder) -> Holder:
+    """Call `listener(card ids)` before the agents of several cards are started or stopped in any order."""
+    _holders.append(listener)
+    return listener
+
+
 def start(card: Card, *, by: int | None) -> None:
     for listener in _starters:
         listener(card, by)
@@ -57,3 +65,9 @@ def stop(card: Card, *, by: int | None, did: str) -> None:
 def reconsider(card: Card) -> None:
     for listener in _reconsiderers:
         listener(card)
+
+
+def hold(card_ids: list[int]) -> None:
+    """Nobody else writes to what is at work on these cards until the transaction ends."""
+    for listener in _holders:
+        listener(card_ids)

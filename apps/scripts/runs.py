@@ -11,6 +11,7 @@ from apps.common.errors import Conflict
 from apps.common.ids import public_id
 from apps.events import bus, telling
 from apps.runs.models import LIVE, State
+from apps.runs.rows import in_order
 from apps.scripts.events import ScriptStatus
 from apps.scripts.models import Script, ScriptRun
 from apps.scripts.selectors import fresh
@@ -105,5 +106,6 @@ def let_go(*, project_id: int, script_id: int | None = None) -> None:
     if script_id is not None:
         runs = runs.filter(script_id=script_id)
     runs.filter(worker_id=None).delete()
-    if runs.update(cancel_requested=True):
+    if list(in_order(runs).values_list("pk", flat=True)):
+        runs.update(cancel_requested=True)
         ring()

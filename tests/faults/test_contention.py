@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -17,18 +18,27 @@ from tests.process.server import until
 AGENTS = 50
 CLIENTS = 8
 MOVES = 40
+# How many of them are of ten cards at once.
+BULK = 0.2
 
 
 def mover(board: Board, project: Project, cards: list[Card], seed: int, bad: list[object]) -> None:
-    """Moves and reorders, also cards whose agents are at work; only a conflict may be refused."""
+    """Moves and reorders, one or many, also whose agents are at work; only a conflict may be refused, and the
+    fifth bulk action of a person at once."""
     client, dice = Client(board.port, board.api.token), random.Random(seed)
     for _ in range(MOVES):
-        card = dice.choice(cards)
-        body = {"columnId": dice.choice(list(project.columns.values()))}
+        body: dict[str, Any] = {"columnId": dice.choice(list(project.columns.values()))}
         if dice.random() < 0.5:
             body["position"] = dice.randrange(10)
-        status, answer = client.ask("PATCH", f"{card.url}/move", body)
-        if status not in (200, 409):
+        if dice.random() < BULK:
+            some = [card.id for card in dice.sample(cards, 10)]
+            body = {"action": "cancel"} if dice.random() < 0.5 else {"action": "move", **body}
+            status, answer = client.ask(
+                "POST", f"/projects/{project.id}/cards/bulk", {"cardIds": some, **body}
+            )
+        else:
+            status, answer = client.ask("PATCH", f"{dice.choice(cards).url}/move", body)
+        if status not in (200, 409, 429):
             bad.append((status, answer))
     client.close()
 

@@ -43,6 +43,8 @@ def _change(
 ) -> None:
     bus.lock(project_id)
     cards = _found(project_id, card_ids)
+    if action != "label":
+        starting.hold(list(card_ids))
     places = Places()
     if action == "move":
         _move(cards, places, by=by, **options)
