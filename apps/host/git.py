@@ -14,6 +14,7 @@ from pathlib import Path
 from apps.host.errors import GitFailed
 from apps.host.git_command import (
     Call,
+    GitDirs,
     Tree,
     environment,
     locate,
@@ -135,6 +136,20 @@ def merge_base(path: Path, one: str, other: str) -> str | None:
     return found.decode().strip() or None
 
 
+_OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+}
+
+
+def operation_under_way(dirs: GitDirs) -> str | None:
+    """What somebody has begun there and not finished."""
+    return next((name for file, name in _OPERATIONS.items() if (dirs.own / file).exists()), None)
+
+
 def is_dirty(worktree: Path) -> bool:
     """Whether something isn't committed: changed, staged or new files, or a merge or rebase under way.
 
@@ -144,8 +159,7 @@ def is_dirty(worktree: Path) -> bool:
     asked = ["status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames"]
     if run([*asked, "--ignore-submodules=dirty"], cwd=worktree, env=tree_environment(on)):
         return True
-    under_way = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
-    if any((on.dirs.own / name).exists() for name in under_way):
+    if operation_under_way(on.dirs):
         return True
     return any(is_dirty(submodule) for submodule in _submodules(on))
 

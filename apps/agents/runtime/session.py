@@ -9,49 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from apps.agents import attempts, turns, waiting
-from apps.agents.models import AgentMessage, AgentSession
-from apps.agents.runtime import failures, setting
+from apps.agents.models import AgentMessage
+from apps.agents.runtime import failures, setting, workplace
 from apps.agents.runtime.activity import Activity
-from apps.agents.runtime.agent import CANCEL_GRACE_S, Agent
+from apps.agents.runtime.agent import Agent
 from apps.agents.runtime.failures import Failed
+from apps.agents.runtime.leaving import Cancelled, Interrupted, Parked, SendNow, or_event
 from apps.agents.runtime.lines import AgentLines
 from apps.agents.runtime.people import People
 from apps.agents.runtime.setting import Deferred, Setting
 from apps.agents.runtime.transcript import Transcript
-from apps.cards import worktrees
 from apps.host import processes
 from apps.runs.kinds import Claim, Handle, Kind, Surroundings
 from apps.runs.masking import Secrets
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-# Tenths of a second in which git and its thread are waited for when a run is left.
-LEAVES_WITHIN = 10
-
-
-class Interrupted(Exception):
-    """The worker stops, or somebody else owns the run now: end the processes, write nothing final."""
-
-
-class Cancelled(Exception):
-    """Somebody asked for the session's end."""
-
-
-class Parked(Exception):
-    """The session waits for a person and needs no process meanwhile; its row says all."""
-
-
-class SendNow(Exception):
-    """The turn is to end at once, but the agent didn't: its process goes, the session goes on."""
 
 
 async def run_session(kind: Kind, handle: Handle, around: Surroundings) -> None:
@@ -105,7 +83,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     await _room(kind, handle, around)
     known = await _known(handle, around)
-    place = await _prepared(handle, around, known.session)
+    place = await workplace.prepared(handle, around, known.session)
     secrets = Secrets(known.hidden)
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
     activity = Activity(
@@ -146,7 +124,7 @@ async def _known(handle: Handle, around: Surroundings) -> setting.Setting:
     known = await around.database(lambda: setting.read(claim))
     if known.equipment.credential and known.equipment.credential.ends_soon:
         work = around.disk(lambda: setting.renewed(known, claim))
-        known = await _or_event(handle, work)
+        known = await or_event(handle, work)
     return known
 
 
@@ -158,7 +136,7 @@ async def _room(kind: Kind, handle: Handle, around: Surroundings) -> None:
         text = processes.stuck_sentence(stuck)
         await around.database(lambda: kind.say(claim, text))
     while stuck:
-        await _or_event(handle, asyncio.sleep(2))
+        await or_event(handle, asyncio.sleep(2))
         stuck = await around.sweep(claim, below_fence=claim.fence)
 
 
@@ -168,38 +146,15 @@ async def _last_look(handle: Handle, around: Surroundings) -> None:
     cancel = await around.database(lambda: turns.still_owned(claim))
     if cancel:
         raise Cancelled
-    await _or_event(handle, asyncio.sleep(0))
-
-
-async def _prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
-    """Left early, it ends git: a large checkout takes minutes, and its row says that it is to be made again.
-
-    The thread can't be stopped. It holds the card's lock, so no other run meets it in the same directory,
-    and it starts nothing more once it is told.
-    """
-    given_up = threading.Event()
-    claim = handle.claim
-    work = asyncio.ensure_future(around.disk(lambda: setting.prepare(session, claim, given_up)))
-    try:
-        return await _or_event(handle, asyncio.shield(work))
-    except (Cancelled, Interrupted):
-        given_up.set()
-        for _ in range(LEAVES_WITHIN):
-            await around.sweep(claim)
-            await asyncio.wait({work}, timeout=0.1)
-            if work.done():
-                break
-        # Whatever it still has to say, nobody asks for any more.
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise
+    await or_event(handle, asyncio.sleep(0))
 
 
 async def _talk(
     handle: Handle, around: Surroundings, known: Setting, agent: Agent, cwd: Path
 ) -> None:
     claim, session = handle.claim, known.session
-    await _or_event(handle, agent.initialize())
-    goes_on = await _or_event(handle, agent.open_session(cwd, session.agent_session_id))
+    await or_event(handle, agent.initialize())
+    goes_on = await or_event(handle, agent.open_session(cwd, session.agent_session_id))
     lost_history = session.agent_session_id is not None and not goes_on
     await around.database(
         lambda: attempts.started(
@@ -211,8 +166,9 @@ async def _talk(
     )
     mode = agent.preset.modes.get(session.permission_mode)
     if mode:
-        await _or_event(handle, agent.set_mode(mode))
+        await or_event(handle, agent.set_mode(mode))
     handover = lost_history or session.handover_due
+    keep = partial(workplace.commit, handle, around, known, agent.transcript, cwd)
     while True:
         try:
             prompt = await around.database(lambda: turns.begin(claim))
@@ -228,7 +184,7 @@ async def _talk(
         if handover:
             handover = False
             text = await around.database(partial(turns.handover_text, session, prompt))
-        if not await _turn(handle, around, agent, prompt.turn_id, text):
+        if not await _turn(handle, around, agent, prompt.turn_id, text, keep):
             return
 
 
@@ -239,9 +195,14 @@ async def _ended(around: Surroundings, claim: Claim, turn_id: int | None, stop_r
 
 
 async def _turn(
-    handle: Handle, around: Surroundings, agent: Agent, turn_id: int, text: str
+    handle: Handle,
+    around: Surroundings,
+    agent: Agent,
+    turn_id: int,
+    text: str,
+    keep: Callable[[int], Awaitable[None]],
 ) -> bool:
-    """Send one prompt and store what comes of it; True when another turn follows."""
+    """Send one prompt, store what is said and `keep` what is done; True when another turn follows."""
     claim, people = handle.claim, agent.people
     agent.transcript.begin_turn(turn_id)
     people.next.clear()
@@ -249,7 +210,7 @@ async def _turn(
     stop_reason: str | None = None
     watch = asyncio.create_task(people.watch())
     try:
-        answer = await _or_event(handle, agent.prompt(text), agent, watch)
+        answer = await or_event(handle, agent.prompt(text), agent, watch)
         stop_reason = str(answer.get("stopReason") or "end_turn")
         await _usage(around, claim, agent, answer)
         if agent.transcript.turn_error:
@@ -278,6 +239,8 @@ async def _turn(
     await agent.transcript.feed.flushed()
     if failure is not None:
         await _may_go_on_without(around, claim, agent, turn_id, failure)
+    elif stop_reason == "end_turn":
+        await keep(turn_id)
     error = (failure.code, failure.message) if failure and stop_reason != "cancelled" else None
     retry_after = failure.retry_after if failure else None
     follows = await around.database(
@@ -307,50 +270,6 @@ async def _may_go_on_without(
     )
     await agent.transcript.feed.flushed()
     raise Parked if still_open else Interrupted
-
-
-async def _or_event(
-    handle: Handle,
-    awaitable: Awaitable[T],
-    agent: Agent | None = None,
-    watch: asyncio.Task[None] | None = None,
-) -> T:
-    """Wait for the work, or for what ends it: cancel, the worker's stop, or the loss of the run.
-
-    In a turn (with an agent) also for a person who wants the turn to end, and for the end of the patience
-    with people who don't answer. A turn that is to end has a second to do so by itself: its last words are
-    stored then.
-    """
-    work = asyncio.ensure_future(awaitable)
-    reasons: list[tuple[asyncio.Event, type[Exception]]] = [
-        (handle.lost, Interrupted),
-        (handle.cancel, Cancelled),
-        (handle.stop, Interrupted),
-    ]
-    if agent is not None:
-        reasons += [(agent.people.next, SendNow), (agent.people.parked, Parked)]
-    events = {asyncio.ensure_future(event.wait()): error for event, error in reasons}
-    waits: set[asyncio.Future[Any]] = {work, *events, *([watch] if watch else [])}
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            return work.result()
-        reason = next((error for task, error in events.items() if task.done()), None)
-        if reason is None:
-            assert watch is not None
-            watch.result()
-            reason = Interrupted
-        if agent is not None and reason in (Cancelled, SendNow):
-            await agent.cancel()
-            with contextlib.suppress(TimeoutError, Failed):
-                answer = await asyncio.wait_for(asyncio.shield(work), CANCEL_GRACE_S)
-                if reason is SendNow:
-                    return answer
-        raise reason
-    finally:
-        for task in (work, *events):
-            task.cancel()
-        await asyncio.gather(work, *events, return_exceptions=True)
 
 
 async def _usage(around: Surroundings, claim: Claim, agent: Agent, answer: dict[str, Any]) -> None:

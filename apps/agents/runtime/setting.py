@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -102,6 +103,16 @@ def environment(setting: Setting, claim: Claim) -> dict[str, str]:
         extra.update(credential_environment(usable))
     if preset.model_variable and setting.equipment.model:
         extra[preset.model_variable] = _model_name(setting)
+    return _environment(setting, claim, extra)
+
+
+def git_environment(setting: Setting, claim: Claim) -> dict[str, str]:
+    """An agent's, for what git runs in its worktree: the same HOME and name, but no key."""
+    return _environment(setting, claim, {})
+
+
+def _environment(setting: Setting, claim: Claim, extra: Mapping[str, str]) -> dict[str, str]:
+    usable = setting.equipment.credential
     credential_id = usable.credential_id if usable else None
     home = home_for(
         settings.DATA_DIR,

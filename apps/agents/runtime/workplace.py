@@ -1,0 +1,81 @@
+"""Where the agent works: git makes it ready before the first turn, and keeps what a turn left there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from apps.agents.models import AgentMessage, AgentSession
+from apps.agents.runtime import setting
+from apps.agents.runtime.leaving import Cancelled, Interrupted, or_event
+from apps.agents.runtime.setting import Setting
+from apps.agents.runtime.transcript import Transcript
+from apps.cards import auto_commit, worktrees
+from apps.runs.kinds import Handle, Surroundings
+
+T = TypeVar("T")
+
+# Tenths of a second in which git and its thread are waited for when a run is left.
+LEAVES_WITHIN = 10
+
+
+async def prepared(handle: Handle, around: Surroundings, session: AgentSession) -> worktrees.Place:
+    """Left early, it ends git: a large checkout takes minutes, and its row says that it is to be made again.
+
+    The thread can't be stopped. It holds the card's lock, so no other run meets it in the same directory.
+    """
+    return await _by_git(handle, around, lambda left: setting.prepare(session, handle.claim, left))
+
+
+async def commit(
+    handle: Handle,
+    around: Surroundings,
+    known: Setting,
+    transcript: Transcript,
+    cwd: Path,
+    turn_id: int,
+) -> None:
+    """Before the turn's end is recorded. After a crash between the two the turn is taken up again, and so
+    this comes again at its end.
+    """
+    claim, card = handle.claim, known.session.card
+    if not auto_commit.is_wanted(card.project):
+        return
+
+    def act(left: threading.Event) -> str | None:
+        return auto_commit.after_turn(
+            card,
+            cwd,
+            session=claim.wire_id,
+            turn_id=turn_id,
+            environment=setting.git_environment(known, claim),
+            marker=claim.marker,
+            given_up=left.is_set,
+        )
+
+    said = await _by_git(handle, around, act)
+    if said is not None:
+        transcript.say(AgentMessage.Role.SYSTEM, "status", said)
+        await transcript.feed.flushed()
+
+
+async def _by_git(handle: Handle, around: Surroundings, act: Callable[[threading.Event], T]) -> T:
+    """Run what starts git in a thread; once nobody waits for it any more it is told, and starts no more."""
+    given_up = threading.Event()
+    claim = handle.claim
+    work = asyncio.ensure_future(around.disk(lambda: act(given_up)))
+    try:
+        return await or_event(handle, asyncio.shield(work))
+    except (Cancelled, Interrupted):
+        given_up.set()
+        for _ in range(LEAVES_WITHIN):
+            await around.sweep(claim)
+            await asyncio.wait({work}, timeout=0.1)
+            if work.done():
+                break
+        # Whatever it still has to say, nobody asks for any more.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
