@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -71,51 +70,64 @@ def test_flushing_redis_every_second_harms_no_job(ground: Ground) -> None:
         assert len(flushed) >= 3
 
 
-def created(wanted: str) -> Callable[[Frame], bool]:
-    return lambda frame: frame["type"] == "card.created" and frame["data"]["id"] == wanted
+# Enough for a p99, and spread over more than the second for which a Redis that failed is left alone.
+CREATED, PAUSE_S = 200, 0.03
+TRIES = 3
 
 
-def create_and_hear(board: Board, rounds: int) -> tuple[list[float], list[float]]:
+def create_and_hear(board: Board) -> tuple[list[float], list[float]]:
     """Seconds that creating a card took, and from the answer to its event at a socket."""
     project = board.make_project()
-    times, delays = [], []
+    times, answered = [], {}
     with board.watch(project) as watch:
-        for number in range(rounds):
+        for number in range(CREATED):
             began = time.monotonic()
             card = board.card(project, "x", title=f"Task {number}")
-            answered = time.monotonic()
-            times.append(answered - began)
-            frame = watch.wait(created(card.id), what="card.created")
-            delays.append(watch.arrived[watch.frames.index(frame)] - answered)
+            answered[card.id] = time.monotonic()
+            times.append(answered[card.id] - began)
+            time.sleep(PAUSE_S)
+        watch.wait(lambda frame: _created(frame) == card.id, what="the last card.created")
         seqs = watch.seqs()
         assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
-    return times, delays
+        heard = {_created(frame): at for frame, at in zip(watch.frames, watch.arrived, strict=True)}
+    return times, [heard[card_id] - at for card_id, at in answered.items()]
+
+
+def _created(frame: Frame) -> str | None:
+    return str(frame["data"]["id"]) if frame["type"] == "card.created" else None
 
 
 def p99(times: list[float]) -> float:
-    return statistics.quantiles(times, n=100)[98]
+    """Of 200 the third slowest: one that was seen, not extrapolated."""
+    return sorted(times)[len(times) * 99 // 100 - 1]
 
 
-FROZEN = share(200, least=20)
+def assert_nobody_waits(board: Board, stop: Callable[[], None], start: Callable[[], None]) -> None:
+    """For Redis, stopped and started by these. Compared with the same machine in the minute around it."""
+    usual, _ = create_and_hear(board)
+    for _ in range(TRIES):
+        stop()
+        try:
+            times, delays = create_and_hear(board)
+        finally:
+            start()
+        after, _ = create_and_hear(board)
+        slowest = max(p99(usual), p99(after))
+        print(f"create p99 {1000 * p99(times):.0f} ms ({1000 * slowest:.0f} ms with Redis)")
+        print(f"event at most {max(delays):.2f} s after")
+        # 50 ms are promised; what is slower than that by itself must not become slower without Redis.
+        if p99(times) < max(0.05, slowest + 0.02) and max(delays) <= 1.5:
+            return
+        # A busy machine may hold up one series; Redis would hold up each.
+        usual = after
+    raise AssertionError("requests or events wait for Redis")
 
 
 @pytest.mark.long
 def test_a_frozen_redis_neither_holds_up_a_request_nor_its_event(ground: Ground) -> None:
     with ground.board() as board:
         redis = ground.redis(board)
-        # A busy machine may hold up one series; Redis would hold up each.
-        for _ in range(3):
-            usual, _ = create_and_hear(board, FROZEN)
-            redis.freeze()
-            try:
-                times, delays = create_and_hear(board, FROZEN)
-            finally:
-                redis.thaw()
-            print(f"create p99 {1000 * p99(times):.0f} ms ({1000 * p99(usual):.0f} ms before)")
-            print(f"event at most {max(delays):.2f} s after")
-            if p99(times) < max(0.05, 2 * p99(usual)) and max(delays) < 1.5:
-                return
-        raise AssertionError("requests or events wait for a frozen Redis")
+        assert_nobody_waits(board, redis.freeze, redis.thaw)
 
 
 def test_without_redis_events_and_messages_come_by_the_rows(ground: Ground) -> None:
@@ -184,10 +196,8 @@ def test_an_external_redis_that_is_gone_is_named_and_missed_by_nobody(
     servers: Servers, tmp_path: Path
 ) -> None:
     with board_in(tmp_path / "board", **servers.environment) as board:
+        assert_nobody_waits(board, servers.redis.kill, servers.redis.start)
         servers.redis.kill()
-        times, delays = create_and_hear(board, share(200))
-        assert max(delays) < 1.5
-        assert p99(times) < 0.25
         assert failing(board) == ["redis"]
         doctor = run_doctor(board)
         assert doctor.returncode == 1

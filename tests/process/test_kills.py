@@ -162,31 +162,39 @@ def test_a_killed_redis_holds_up_nothing(board: Board) -> None:
     assert len(board.prompts(card)) == 1
 
 
+def create_and_hear(board: Board) -> tuple[list[float], list[float]]:
+    """Seconds that creating a card took, and from the answer to its event at a socket."""
+    project = board.make_project()
+    times, delays = [], []
+    with board.watch(project) as watch:
+        for _ in range(10):
+            began = time.monotonic()
+            card = board.card(project, "x")
+            answered = time.monotonic()
+            times.append(answered - began)
+            watch.wait(
+                lambda frame, wanted=card.id: (
+                    frame["type"] == "card.created" and frame["data"]["id"] == wanted
+                ),
+                what="card.created",
+            )
+            delays.append(time.monotonic() - answered)
+    return times, delays
+
+
 def test_a_frozen_redis_delays_events_by_little_and_creating_a_card_not_at_all(
     board: Board,
 ) -> None:
-    project = board.make_project()
-    with board.watch(project) as watch:
-        redis = psutil.Process(board.pid("redis"))
-        redis.send_signal(SIGSTOP)
-        try:
-            times, delays = [], []
-            for _ in range(8):
-                began = time.monotonic()
-                card = board.card(project, "x")
-                answered = time.monotonic()
-                times.append(answered - began)
-                watch.wait(
-                    lambda frame, wanted=card.id: (
-                        frame["type"] == "card.created" and frame["data"]["id"] == wanted
-                    ),
-                    what="card.created",
-                )
-                delays.append(time.monotonic() - answered)
-        finally:
-            redis.send_signal(SIGCONT)
-    assert sorted(times)[-2] < 0.25
-    assert max(delays) < 2.0
+    usual, _ = create_and_hear(board)
+    redis = psutil.Process(board.pid("redis"))
+    redis.send_signal(SIGSTOP)
+    try:
+        times, delays = create_and_hear(board)
+    finally:
+        redis.send_signal(SIGCONT)
+    # Too few for a p99. A Redis that held up requests would hold up several: it is asked once a second.
+    assert sorted(times)[-3] < max(0.05, sorted(usual)[-3] + 0.02)
+    assert max(delays) <= 1.5
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(board: Board) -> None:
