@@ -23,7 +23,7 @@ from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus
 from apps.events.writing import turn
-from apps.host import changes, git, processes, worktrees
+from apps.host import changes, git, sweeping, worktrees
 from apps.host.changes import Diff
 from apps.host.disk import flock
 from apps.host.errors import HostError
@@ -301,7 +301,7 @@ def remove_due(host_id: str) -> None:
     The processes of the card's last run go first: nobody may write into a directory that is being removed.
     """
     for row in Worktree.objects.filter(host_id=host_id, state=Worktree.State.REMOVING):
-        if row.session_wire_id and processes.sweep_run(host_id, row.session_wire_id):
+        if row.session_wire_id and sweeping.sweep_run(host_id, row.session_wire_id):
             continue
         try:
             with _one_at_a_time(row.card_id, timeout=0):

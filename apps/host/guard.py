@@ -108,9 +108,9 @@ def main(arguments: list[str]) -> int:
 
     def sweep() -> None:
         # Imported at the end only: the guard waits for days in a third of the memory.
-        from apps.host import processes
+        from apps.host import sweeping
 
-        processes.sweep(f"{host_id}:")
+        sweeping.sweep(f"{host_id}:")
 
     run(pipe, sweep)
     return 0

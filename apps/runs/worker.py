@@ -17,7 +17,7 @@ from functools import partial
 from django.conf import settings
 from django.utils import timezone
 
-from apps.host import processes
+from apps.host import sweeping
 from apps.host.disk import free_bytes, host_id
 from apps.runs import leases
 from apps.runs.kinds import Claim, DueJob, Handle, Kind, due_jobs, kinds
@@ -226,7 +226,7 @@ class Loop(Threads):
             return
         self.told_stuck.add(key)
         logger.error("%s: processes %s can't be ended", claim.wire_id, pids)
-        text = processes.stuck_sentence(pids)
+        text = sweeping.stuck_sentence(pids)
         await self.database(lambda: kind.say(claim, text))
 
     async def _claim(self) -> None:
@@ -276,7 +276,7 @@ class Loop(Threads):
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
         return await self.loop.run_in_executor(
             self.sweep_pool,
-            lambda: processes.sweep_run(
+            lambda: sweeping.sweep_run(
                 claim.host_id,
                 claim.wire_id,
                 fence=claim.fence if below_fence is None else None,

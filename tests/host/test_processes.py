@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import uvloop
 
-from apps.host import privacy, processes
+from apps.host import privacy, proc, processes
 from apps.host.errors import SpawnFailed
-from apps.host.processes import ProcessRef, alive, kill_group, spawn, sweep, sweep_run, terminate
+from apps.host.proc import ProcessRef, alive
+from apps.host.processes import kill_group, spawn, terminate
+from apps.host.sweeping import sweep, sweep_run
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -233,7 +235,7 @@ async def test_a_sweep_means_one_run_and_never_its_namesake(tmp_path: Path, host
 
 
 async def test_a_sweep_spares_the_process_that_asks_for_it(tmp_path: Path, host: str) -> None:
-    code = f"from apps.host.processes import sweep; print(sweep({host + ':'!r}))"
+    code = f"from apps.host.sweeping import sweep; print(sweep({host + ':'!r}))"
     process = await spawn(
         [sys.executable, "-c", code],
         cwd=processes.INSTALL_DIR,
@@ -317,7 +319,7 @@ def test_a_program_in_the_middle_of_exec_never_seems_to_have_no_environment(tmp_
         time.sleep(0.002)
         until = time.monotonic() + 2
         while time.monotonic() < until:
-            assert b"BOARD_RUN" in processes._environment(child.pid)
+            assert b"BOARD_RUN" in proc.environment(child.pid)
     finally:
         child.kill()
         child.wait()
@@ -329,7 +331,7 @@ def test_a_program_without_an_environment_holds_up_no_sweep() -> None:
     try:
         time.sleep(0.1)
         began = time.perf_counter()
-        assert processes._environment(child.pid) == b""
+        assert proc.environment(child.pid) == b""
         assert time.perf_counter() - began < 0.03
     finally:
         child.kill()
@@ -348,7 +350,7 @@ def test_a_sweep_finds_what_is_in_the_middle_of_exec(tmp_path: Path) -> None:
         )
         try:
             time.sleep(0.002)
-            assert processes.sweep("hexec:") == []
+            assert sweep("hexec:") == []
             assert child.wait(1) == -signal.SIGKILL
         finally:
             child.kill()

@@ -11,7 +11,7 @@ import pytest
 from apps.host import changes, git, worktrees
 from apps.host.errors import GitFailed, HostError, PathRefused, WorktreeDirty
 from apps.host.git_command import Call, run
-from apps.host.processes import sweep_run
+from apps.host.sweeping import sweep_run
 from apps.host.worktrees import Removal, Worktree
 
 from .conftest import Repository

@@ -25,7 +25,7 @@ from apps.agents.runtime.lines import AgentLines
 from apps.agents.runtime.people import People
 from apps.agents.runtime.setting import Deferred, Setting
 from apps.agents.runtime.transcript import Transcript
-from apps.host import processes
+from apps.host import sweeping
 from apps.runs.kinds import Claim, Handle, Kind, Surroundings
 from apps.runs.masking import Secrets
 
@@ -133,7 +133,7 @@ async def _room(kind: Kind, handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     stuck = await around.sweep(claim, below_fence=claim.fence)
     if stuck:
-        text = processes.stuck_sentence(stuck)
+        text = sweeping.stuck_sentence(stuck)
         await around.database(lambda: kind.say(claim, text))
     while stuck:
         await or_event(handle, asyncio.sleep(2))

@@ -1,0 +1,102 @@
+"""What /proc tells of the machine's processes. Off Linux only whether one is alive is known."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+LINUX = sys.platform.startswith("linux")
+# Where proc(5) has them in /proc/<pid>/stat, counted from the state. A kernel thread has no memory; the
+# start of an environment is 0 until exec has put it in place.
+_VSIZE, _ENV_START, _ENV_END = 20, 47, 48
+_EXEC_TRIES = 100
+
+
+@dataclass(frozen=True)
+class ProcessRef:
+    """A process that can't be confused with a later one of the same id.
+
+    `start_time` is in clock ticks since boot (Linux); 0 where unknown, and then only the id counts.
+    """
+
+    pid: int
+    start_time: int
+
+
+def stat(pid: int) -> list[bytes] | None:
+    """Fields of /proc/<pid>/stat from the state on (field 3 of proc(5) is index 0)."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    # The name in parentheses may itself hold parentheses and blanks.
+    return data.rpartition(b")")[2].split()
+
+
+def start_time(pid: int) -> int | None:
+    """Ticks since boot at which it started; None when there is no such process, or off Linux."""
+    fields = stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def alive(ref: ProcessRef) -> bool:
+    """Whether that very process runs; one that ended and waits to be reaped does not."""
+    if LINUX:
+        fields = stat(ref.pid)
+        if not fields or fields[0] in (b"Z", b"X"):
+            return False
+        return ref.start_time in (0, int(fields[19]))
+    try:
+        os.kill(ref.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def environment(pid: int) -> bytes:
+    """Empty where it can't be read. In the middle of exec there seems to be none: it is asked for again."""
+    empty_at = None
+    for _ in range(_EXEC_TRIES):
+        data = _environment_now(pid)
+        if data != b"":
+            return data or b""
+        fields = stat(pid)
+        if not fields or fields[0] in (b"Z", b"X") or fields[_VSIZE] == b"0":
+            return b""
+        if fields[_ENV_START] == fields[_ENV_END] != b"0":
+            # So it stands for a moment of every exec too, but then not twice at the same address.
+            if empty_at == fields[_ENV_START]:
+                return b""
+            empty_at = fields[_ENV_START]
+        time.sleep(0.0005)
+    return b""
+
+
+def _environment_now(pid: int) -> bytes | None:
+    try:
+        descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        parts = []
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
