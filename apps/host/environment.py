@@ -54,6 +54,20 @@ def is_forbidden(name: str) -> bool:
     return name in _NEVER or name.startswith(_NEVER_PREFIXES)
 
 
+def work_as(worker_id: str) -> None:
+    """From now on what this process starts for runs bears the name of that worker."""
+    os.environ["BOARD_WORKER"] = worker_id
+
+
+def marks(run: str) -> dict[str, str]:
+    """By what everything that a run starts can be found: the run, and the worker that it came from.
+
+    In the worker and in whatever it has started alike; a process that belongs to no worker names none.
+    """
+    worker = os.environ.get("BOARD_WORKER")
+    return {"BOARD_RUN": run, "BOARD_WORKER": worker} if worker else {"BOARD_RUN": run}
+
+
 def agent_environment(
     *,
     home: Path,

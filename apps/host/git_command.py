@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from apps.host.environment import search_path
+from apps.host.environment import marks, search_path
 from apps.host.errors import GitFailed
 from apps.host.parent_death import Tied, tied
 from apps.host.privacy import peoples_umask
@@ -216,7 +216,7 @@ class Call:
         child = Tied(["git", "--no-pager", "--literal-pathspecs", *arguments], None)
         try:
             if marker is not None:
-                chosen["BOARD_RUN"] = marker
+                chosen |= marks(marker)
                 child = tied(child.argv, cwd=cwd, env=chosen)
             self.process = subprocess.Popen(
                 child.argv,

@@ -1,8 +1,9 @@
 """The guard: a process that outlives its supervisor by just long enough to clean up after it.
 
 It reads from a pipe whose other end only the supervisor holds. `+<pid>` and `-<pid>` lines tell which
-children there are; the end of file says that the supervisor is gone, in whatever way. Then every
-child is killed and every agent process of this host.
+children there are. When one has gone, the processes end that a dead worker of this host has left: the next
+worker, which sweeps as well, may be long in coming. The end of file says that the supervisor is gone, in
+whatever way. Then every child is killed and every agent process of this host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+_MOST_DESCRIPTORS = 4096
 
 
 class _Watched:
@@ -49,10 +54,10 @@ class _Watched:
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
 
 
-def run(pipe: int, sweep: Callable[[], object]) -> None:
-    """Wait for the pipe's end, then kill the children and call `sweep` (twice: a process that was
-    being started during the first pass is found by the second)."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+def run(pipe: int, *, after_a_death: Callable[[], None], at_the_end: Callable[[], None]) -> None:
+    """Read until the pipe's end; then kill the children and clear up for the last time."""
+    # Without SIGCHLD the helpers are reaped by the kernel.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
     watched = _Watched()
     rest = b""
@@ -61,7 +66,41 @@ def run(pipe: int, sweep: Callable[[], object]) -> None:
         for line in lines:
             change = watched.add if line.startswith(b"+") else watched.drop
             change(int(line[1:]))
+        if any(line.startswith(b"-") for line in lines):
+            _aside(after_a_death)
     watched.kill_all()
+    at_the_end()
+
+
+def _aside(work: Callable[[], None]) -> None:
+    """In a process of its own: the guard goes on reading, and what the work imports goes with its end."""
+    try:
+        if os.fork():
+            return
+    except OSError:
+        # What is not ended now the next worker ends.
+        traceback.print_exc()
+        return
+    try:
+        _call_yourself("sweep")
+        # The lock of the data directory and the pipe must not outlive the guard.
+        os.closerange(3, _MOST_DESCRIPTORS)
+        work()
+    except BaseException:  # noqa: BLE001 - the child must not go on as a second guard
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _call_yourself(title: str) -> None:
+    with contextlib.suppress(ImportError):
+        from setproctitle import setproctitle
+
+        setproctitle(f"kanban-agents: {title}")
+
+
+def _twice(sweep: Callable[[], object]) -> None:
+    """A process that was being started during the first pass is found by the second."""
     sweep()
     time.sleep(0.1)
     sweep()
@@ -99,20 +138,27 @@ class Leash:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m apps.host.guard <pipe> <host id>`."""
-    with contextlib.suppress(ImportError):
-        from setproctitle import setproctitle
+    """`python -m apps.host.guard <pipe> <host id> <directory of the workers' locks>`."""
+    _call_yourself("guard")
+    pipe, host_id, locks = int(arguments[0]), arguments[1], Path(arguments[2])
 
-        setproctitle("kanban-agents: guard")
-    pipe, host_id = int(arguments[0]), arguments[1]
+    # Imported when they are needed: the guard waits for days in a third of the memory.
+
+    def sweep_dead_workers() -> None:
+        from apps.host import disk, sweeping
+
+        _twice(
+            lambda: sweeping.sweep_dead_workers(
+                host_id, lambda worker: disk.is_locked(locks / worker)
+            )
+        )
 
     def sweep() -> None:
-        # Imported at the end only: the guard waits for days in a third of the memory.
         from apps.host import sweeping
 
-        sweeping.sweep(f"{host_id}:")
+        _twice(lambda: sweeping.sweep(f"{host_id}:"))
 
-    run(pipe, sweep)
+    run(pipe, after_a_death=sweep_dead_workers, at_the_end=sweep)
     return 0
 
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from apps.host.environment import marks
 from apps.host.errors import SpawnFailed
 from apps.host.parent_death import no_signal_blocked, tied
 from apps.host.privacy import with_peoples_umask
@@ -100,7 +101,7 @@ async def spawn(
     stderr: Pipe = asyncio.subprocess.PIPE,
     limit: int = STREAM_LIMIT,
 ) -> Process:
-    """Start a program in a session of its own; nothing but `env` and BOARD_RUN=`marker` is passed on.
+    """Start a program in a session of its own; nothing but `env` and the `marks` of the run is passed on.
 
     Call it from a loop whose thread lives as long as the process should: the kernel sends the parent's
     death signal when the *thread* that forked ends. `limit` is the longest line `readline` takes, in bytes.
@@ -113,7 +114,7 @@ async def spawn(
             inner = await asyncio.create_subprocess_exec(
                 *child.argv,
                 cwd=cwd,
-                env={**env, "BOARD_RUN": marker},
+                env={**env, **marks(marker)},
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,

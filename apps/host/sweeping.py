@@ -14,18 +14,24 @@ from apps.host.proc import LINUX, ProcessRef, alive, environment, pids, stat
 SWEEP_LIMIT_S = 10.0
 
 
-def _marked(matches: Callable[[str], bool]) -> set[int]:
-    """Processes with a BOARD_RUN that matches, without this one and its parents."""
+# Of a process by its run and its worker, "" where it names none.
+Matches = Callable[[str, str], bool]
+
+
+def _marked(matches: Matches) -> set[int]:
+    """Processes of runs that match, without this one and its parents."""
     found = set()
     for pid in pids():
         data = environment(pid)
-        at = data.find(b"\0BOARD_RUN=")
-        if at < 0 and not data.startswith(b"BOARD_RUN="):
-            continue
-        value = data[at + 1 + len(b"BOARD_RUN=") :].partition(b"\0")[0]
-        if matches(os.fsdecode(value)):
+        run = _value(data, b"BOARD_RUN=")
+        if run and matches(run, _value(data, b"BOARD_WORKER=")):
             found.add(pid)
     return found - _own_line()
+
+
+def _value(data: bytes, name: bytes) -> str:
+    """Of a variable, named with its `=`."""
+    return os.fsdecode((b"\0" + data).partition(b"\0" + name)[2].partition(b"\0")[0])
 
 
 def _own_line() -> set[int]:
@@ -56,7 +62,7 @@ def _with_kin(seeds: set[int]) -> set[ProcessRef]:
     return {ProcessRef(pid, started[pid]) for pid in kin - _own_line()}
 
 
-def _sweep(matches: Callable[[str], bool]) -> list[int]:
+def _sweep(matches: Matches) -> list[int]:
     if not LINUX:
         return []
     until = time.monotonic() + SWEEP_LIMIT_S
@@ -84,7 +90,7 @@ def sweep(marker_prefix: str) -> list[int]:
     """
     if not marker_prefix.endswith((":", ".")):
         raise ValueError(f"not a whole host or run: {marker_prefix!r}")
-    return _sweep(lambda marker: marker.startswith(marker_prefix))
+    return _sweep(lambda run, worker: run.startswith(marker_prefix))
 
 
 def sweep_run(
@@ -96,12 +102,26 @@ def sweep_run(
         return []
     pattern = re.compile(re.escape(f"{host_id}:{wire_id}.") + r"(\d+)")
 
-    def matches(marker: str) -> bool:
-        found = pattern.fullmatch(marker)
+    def matches(run: str, worker: str) -> bool:
+        found = pattern.fullmatch(run)
         if found is None:
             return False
         number = int(found[1])
         return (fence is None or number == fence) and (below_fence is None or number < below_fence)
+
+    return _sweep(matches)
+
+
+def sweep_dead_workers(host_id: str, lives: Callable[[str], bool]) -> list[int]:
+    """`sweep` for what a worker has left that lives no more, whichever of the host that was.
+
+    What names no worker is spared: a sweep of its run finds it.
+    """
+
+    def matches(run: str, worker: str) -> bool:
+        # A process can name itself as it likes, but not send anybody to other places on the disk.
+        known = run.startswith(f"{host_id}:") and worker and "/" not in worker
+        return bool(known) and not lives(worker)
 
     return _sweep(matches)
 

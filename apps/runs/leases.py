@@ -33,10 +33,15 @@ class Lease:
     lock: Lock
 
 
+def locks(data_dir: Path) -> Path:
+    """Where each worker of the host has its lock file."""
+    return data_dir / "workers"
+
+
 def register(data_dir: Path, host_id: str, pid: int) -> Lease:
     """A new worker with its lock held; two can never have the same id."""
     worker_id = f"w{secrets.token_hex(8)}"
-    directory = data_dir / "workers"
+    directory = locks(data_dir)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = try_flock(directory / worker_id)
     if lock is None:
@@ -62,7 +67,7 @@ def sign_off(worker_id: str, data_dir: Path) -> None:
     """The row and its lock file go."""
     with turn():
         Worker.objects.filter(pk=worker_id).delete()
-    (data_dir / "workers" / worker_id).unlink(missing_ok=True)
+    (locks(data_dir) / worker_id).unlink(missing_ok=True)
 
 
 def without_row(worker_ids: set[str]) -> list[str]:
@@ -143,7 +148,7 @@ class Observer:
             Worker.objects.filter(host_id=host_id).delete()
 
     def _lock_is_free(self, worker_id: str) -> bool:
-        path = self.data_dir / "workers" / worker_id
+        path = locks(self.data_dir) / worker_id
         if not path.exists():
             return True
         lock = try_flock(path)
@@ -198,9 +203,5 @@ def sightings(data_dir: Path) -> list[Sighting]:
     return [
         Sighting(pid, worker_id not in beating)
         for worker_id, host_id, pid in Worker.objects.values_list("id", "host_id", "pid")
-        if (
-            is_locked(data_dir / "workers" / worker_id)
-            if host_id == here
-            else worker_id in heard_of
-        )
+        if (is_locked(locks(data_dir) / worker_id) if host_id == here else worker_id in heard_of)
     ]

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from apps.host import sweeping
 from apps.host.disk import free_bytes, host_id
+from apps.host.environment import work_as
 from apps.runs import leases
 from apps.runs.kinds import Claim, DueJob, Handle, Kind, due_jobs, kinds
 from apps.runs.outputs import Outputs
@@ -52,9 +53,7 @@ class Loop(Threads):
         self.told_stuck: set[tuple[str, int, int]] = set()
 
     async def main(self) -> None:
-        self.lease = await self.database(
-            lambda: leases.register(self.data_dir, self.host_id, os.getpid())
-        )
+        await self.database(self._sign_on)
         self.observer = leases.Observer(self.lease.worker_id, self.host_id, self.data_dir)
         self.sink.start(self.loop)
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
@@ -120,10 +119,15 @@ class Loop(Threads):
             self.beaten_at = time.monotonic()
             await asyncio.sleep(leases.BEAT_EVERY_S)
 
+    def _sign_on(self) -> None:
+        self.lease = leases.register(self.data_dir, self.host_id, os.getpid())
+        # Before anything is claimed, so that nothing ever runs under the name of a worker without a lock.
+        work_as(self.lease.worker_id)
+
     def _sign_on_again(self) -> None:
         """Under a new name: the old one has been declared dead, and its lock file is gone."""
         old = self.lease
-        self.lease = leases.register(self.data_dir, self.host_id, os.getpid())
+        self._sign_on()
         self.observer.worker_id = self.lease.worker_id
         old.lock.release()
 

@@ -21,6 +21,7 @@ from apps.host.privacy import peoples_umask
 from apps.host.supervisor import Child, Supervisor
 from apps.operations import preflight
 from apps.operations.serving import announce, database, roles, worker
+from apps.runs import leases
 
 WORKER_SILENCE = 30.0
 GUARD_WITHIN = 5.0
@@ -44,7 +45,8 @@ class _Server:
         # Always a fresh interpreter: a fork would keep its own copy of every page the others change.
         self.leash.repeat()
         host = host_id(settings.DATA_DIR)
-        argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host]
+        locks = str(leases.locks(settings.DATA_DIR))
+        argv = [sys.executable, "-m", "apps.host.guard", str(self.leash.read), host, locks]
         return spawn.command(
             argv, keep=(self.leash.read, self.lock.descriptor), cwd=settings.BASE_DIR
         )
