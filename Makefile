@@ -3,7 +3,7 @@ UV ?= uv
 # Files run side by side, each in one process; more than the cores have to do only costs start-up.
 PYTEST ?= $(BIN)/pytest -n 2 --dist loadfile
 # These mostly wait, each for servers of its own.
-PYTEST_FAULTS ?= $(BIN)/pytest -n 4 --dist worksteal
+PYTEST_FAULTS ?= $(BIN)/pytest -n 6 --dist worksteal
 export PYTHON
 
 .PHONY: run test test-faults fuzz lint bench lock dev

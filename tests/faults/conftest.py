@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = _all_but_one_ground(items)
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    if all(HERE in item.path.parents for item in items):
+        items[:] = _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The parts of tests evenly among the others: workers begin with what lies together."""
+    parts = [item for item in items if "number" in _parameters(item)]
+    others = [item for item in items if item not in parts]
+    for place, item in enumerate(parts):
+        others.insert(place * len(items) // len(parts), item)
+    return others
 
 
 def _all_but_one_ground(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -53,9 +65,12 @@ def _all_but_one_ground(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _ground(item: pytest.Item) -> str | None:
+    return next((each for each in _parameters(item).values() if each in GROUNDS), None)
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
-    values = callspec.params.values() if callspec else ()
-    return next((each for each in values if each in GROUNDS), None)
+    return callspec.params if callspec else {}
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.conftest import Ground
 from tests.faults.redis import Faulty
-from tests.faults.rounds import share
+from tests.faults.rounds import PARTS, part, share
 from tests.process.board import Board, Card, Project
 from tests.process.repository import git
 from tests.process.server import until
@@ -158,12 +158,13 @@ def assert_clean(board: Board, cards: list[Card]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("number", range(PARTS))
 def test_pipelines_survive_kills_of_every_process_at_random_moments(
-    board: Board, ground: Ground
+    board: Board, ground: Ground, number: int
 ) -> None:
-    chance = random.Random(9)
+    chance = random.Random(9 + number)
     killer = Killer(board, ground.redis(board), chance)
-    rounds = share(200)
+    rounds = part(200)
     roles = ["worker"] * 8 + ["web"] * 5 + ["redis"] * 4 + ["supervisor"] * 3
     projects: list[Project] = []
     every: list[Card] = []
@@ -192,18 +193,21 @@ def test_pipelines_survive_kills_of_every_process_at_random_moments(
 
 
 @pytest.mark.long
-def test_a_worker_killed_around_the_end_of_turns_moves_each_card_once(board: Board) -> None:
-    chance = random.Random(3)
+@pytest.mark.parametrize("number", range(PARTS))
+def test_a_worker_killed_around_the_end_of_turns_moves_each_card_once(
+    board: Board, number: int
+) -> None:
+    chance = random.Random(3 + number)
     project = board.make_project()
     every: list[Card] = []
     went_on = 0
-    for _ in range(share(200)):
+    for _ in range(part(200)):
         card = board.card(project, "[resumable] [say I begin] [sleep 0.3] [say I end]")
         board.api.patch(f"{card.url}/auto-mode", {"enabled": True})
         board.move(card)
         every.append(card)
         until(
-            lambda card=card: bool(board.prompts(card)), timeout=60, what="the prompt", every=0.01
+            lambda card=card: bool(board.prompts(card)), timeout=60, what="the prompt", every=0.03
         )  # type: ignore[misc]
         time.sleep(chance.uniform(0.0, 0.5))
         old = board.kill("worker")
