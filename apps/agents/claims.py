@@ -54,18 +54,18 @@ class AgentKind(Rows):
         for session_id, project_id in limited.due():
             with _one_row_is_no_outage(session_id):
                 limited.wake(session_id, project_id)
-        queue = queueing.waiting(host_id)
-        if not queue:
-            return None
-        counts = queueing.Counts.now(host_id)
-        for session in queue:
+        counts: queueing.Counts | None = None
+        told = 0
+        for session in queueing.waiting(host_id):
+            counts = counts or queueing.Counts.now(host_id)
             reason = counts.reason_against(session, closing=closing)
             if reason is None:
                 recovery.keep_apart(session)
                 claim = _take_or_fail(session, worker_id, host_id)
                 if claim is not None:
                     return claim
-            elif reason != session.queue_reason:
+            elif reason != session.queue_reason and told < limits.MOST_TOLD:
+                told += 1
                 with _one_row_is_no_outage(session.pk):
                     _say_why(session.pk, session.project_id, reason)
         return None

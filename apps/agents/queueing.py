@@ -6,7 +6,7 @@ They lie between every move and its agent, and every pass over the queue of a bu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from apps.common.fetching import Shape, shape
 from apps.projects.models import Project
 from apps.runs.models import HOLDING, State
 
-MOST_LOOKED_AT = 500
+READ_AT_ONCE = 500
 
 
 class Queued(NamedTuple):
@@ -65,7 +65,8 @@ _OWN_PLACE = "p.worktree AND p.is_git"
 _QUEUED = f"""
     SELECT s.id, s.project_id, s.card_id, c.column_id, s.host_id, s.state, s.queue_reason, s.not_before,
            c.pending_approval, p.max_parallel_agents, f.wip_limit,
-           CASE WHEN {_OWN_PLACE} THEN NULL ELSE p.path END
+           CASE WHEN {_OWN_PLACE} THEN NULL ELSE p.path END,
+           s.queue_rank, s.queue_number
     FROM agents_agentsession s
     JOIN cards_card c ON c.id = s.card_id
     JOIN boards_column f ON f.id = c.column_id
@@ -95,23 +96,32 @@ def _rows(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def waiting(host_id: str) -> list[Queued]:
-    """Sessions that this host may claim, in the order in which they go on."""
+def waiting(host_id: str) -> Iterator[Queued]:
+    """Sessions that this host may claim, in the order in which they go on.
+
+    Read some at a time: the head mostly does, but whoever can start may stand behind hundreds who can't.
+    """
     now = timezone.now()
     put_off = [recovery.ONE_BY_ONE, *recovery.BUSY]
-    return [
-        Queued._make(row)
-        for row in _rows(
+    mine = [host_id, _stored(now), *put_off, _stored(now + recovery.DEATHS_WITHIN)]
+    last = (-1, -1, -1)
+    while True:
+        rows = _rows(
             f"""{_QUEUED}
             WHERE s.state IN ('queued', 'interrupted') AND s.worker_id IS NULL
               AND NOT s.cancel_requested AND (s.host_id IS NULL OR s.host_id = %s)
               AND (s.not_before IS NULL OR s.not_before <= %s
                    -- Put off for seconds, and the clock was set back meanwhile.
                    OR (s.queue_reason IN (%s, %s, %s) AND s.not_before > %s))
-            ORDER BY s.queue_rank, s.queue_number, s.id LIMIT {MOST_LOOKED_AT}""",
-            [host_id, _stored(now), *put_off, _stored(now + recovery.DEATHS_WITHIN)],
+              AND (s.queue_rank, s.queue_number, s.id) > (%s, %s, %s)
+            ORDER BY s.queue_rank, s.queue_number, s.id LIMIT {READ_AT_ONCE}""",
+            [*mine, *last],
         )
-    ]
+        for *row, rank, number in rows:
+            yield Queued._make(row)
+            last = rank, number, row[0]
+        if len(rows) < READ_AT_ONCE:
+            return
 
 
 def _stored(moment: datetime) -> Any:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from datetime import datetime
 
 from django.db.models import Q
 from django.utils import timezone
 
 from apps.events import bus
+from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.models import LIVE, State
 from apps.runs.outages import is_outage
@@ -25,7 +26,7 @@ from apps.scripts.models import ScriptRun
 
 logger = logging.getLogger(__name__)
 
-MOST_LOOKED_AT = 500
+READ_AT_ONCE = 500
 
 
 class ScriptKind(Rows):
@@ -33,14 +34,10 @@ class ScriptKind(Rows):
     model = ScriptRun
 
     def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
-        here = Q(host_id=None) | Q(host_id=host_id)
-        queue = ScriptRun.objects.filter(here, state=State.QUEUED, worker_id=None)
-        waiting = list(queue.filter(cancel_requested=False).order_by("pk")[:MOST_LOOKED_AT])
-        if not waiting:
-            return None
-        owned = ScriptRun.objects.filter(worker_id__isnull=False, script_id__isnull=False)
-        busy = set(owned.values_list("script_id", flat=True))
-        for run in waiting:
+        busy: set[int | None] | None = None
+        told = 0
+        for run in _waiting(host_id):
+            busy = _busy() if busy is None else busy
             reason = "disk_low" if closing else None
             if run.script_id in busy:
                 reason = "previous_run"
@@ -49,7 +46,8 @@ class ScriptKind(Rows):
                     claim = _take(run, worker_id, host_id)
                     if claim is not None:
                         return claim
-                elif reason != run.queue_reason:
+                elif reason != run.queue_reason and told < limits.MOST_TOLD:
+                    told += 1
                     _say_why(run, reason)
             except Exception as error:
                 if is_outage(error):
@@ -113,6 +111,26 @@ class ScriptKind(Rows):
     def fail(self, claim: Claim, code: str, message: str) -> None:
         with contextlib.suppress(NotOurs):
             attempts.failed(claim, code, message)
+
+
+def _waiting(host_id: str) -> Iterator[ScriptRun]:
+    """Runs that this host may claim, the oldest first, read some at a time."""
+    here = Q(host_id=None) | Q(host_id=host_id)
+    queue = ScriptRun.objects.filter(here, state=State.QUEUED, worker_id=None)
+    queue = queue.filter(cancel_requested=False).order_by("pk")
+    last = 0
+    while True:
+        runs = list(queue.filter(pk__gt=last)[:READ_AT_ONCE])
+        yield from runs
+        if len(runs) < READ_AT_ONCE:
+            return
+        last = runs[-1].pk
+
+
+def _busy() -> set[int | None]:
+    """Scripts of which something is still owned."""
+    owned = ScriptRun.objects.filter(worker_id__isnull=False, script_id__isnull=False)
+    return set(owned.values_list("script_id", flat=True))
 
 
 def _locked(run_id: int, **given: str | None) -> ScriptRun | None:
