@@ -18,7 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from apps.host import sweeping
-from apps.host.disk import free_bytes, host_id
+from apps.host.disk import free_bytes, host_id, is_locked
 from apps.host.environment import work_as
 from apps.runs import leases
 from apps.runs.kinds import Claim, DueJob, Handle, Kind, due_jobs, kinds
@@ -59,6 +59,7 @@ class Loop(Threads):
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
         jobs = [self._beat(), self._flags(), self._due(), self._hosts(), self._pulse()]
         tasks = [asyncio.create_task(_forever(job)) for job in jobs]
+        self._clear_up()
         tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()
         until = time.monotonic() + STOP_WITHIN_S
@@ -294,6 +295,7 @@ class Loop(Threads):
         if not dead:
             return
         logger.warning("dead: worker %s; their runs go on here", ", ".join(dead))
+        self._clear_up()
         at = timezone.now()
         for kind in kinds():
             again = await self.database(partial(kind.died_before, self.host_id, at))
@@ -305,6 +307,25 @@ class Loop(Threads):
                 await self.database(partial(kind.line_up, self.host_id, at))
         for worker_id in dead:
             await self.database(partial(self.observer.forget, worker_id))
+
+    def _clear_up(self) -> None:
+        """Beside the tick, end what dead workers of this host have left, also of runs whose rows are gone.
+
+        A deleted card takes its session along: there is nothing to take over, and so nothing else that
+        would look for the processes.
+        """
+        self.sweep_pool.submit(self._sweep_dead_workers)
+
+    def _sweep_dead_workers(self) -> None:
+        locks = leases.locks(self.data_dir)
+        try:
+            left = sweeping.sweep_dead_workers(
+                self.host_id, lambda worker_id: is_locked(locks / worker_id)
+            )
+            if left:
+                logger.error("processes %s of dead workers can't be ended", left)
+        except Exception:
+            logger.exception("what dead workers have left could not be looked for")
 
     def _dead(self) -> list[str]:
         """Dead workers of this host, and names that own something but have no row (any more)."""

@@ -227,6 +227,30 @@ def test_a_killed_agents_detached_grandchild_writes_nothing_two_seconds_later(
         board.wait_status(card, "cancelled")
 
 
+@pytest.mark.parametrize("who", ["the next worker", "another worker"])
+def test_what_a_deleted_card_has_left_in_the_projects_own_directory_ends_with_its_worker(
+    crew: Crew, who: str
+) -> None:
+    """Nothing names it any more: no session to take over, no worktree to remove, and nobody supervises."""
+    project = crew.make_project(worktree=False)
+    card = crew.work(project, "[grandchild ticks] [say one] [sleep 60]")
+    crew.wait_said(card, "one")
+    until((project.path / "ticks").exists, what="the grandchild's writing")
+    grandchild = next(each for each in crew.agents() if each.ppid() == 1)
+    if who == "another worker":
+        crew.add_worker()
+        until(lambda: crew.log(1_000_000).count("is up") == 2, timeout=30, what="another worker")
+    # It dies before it learns that the card is gone.
+    crew.workers[0].send_signal(SIGSTOP)
+    crew.api.delete(f"{card.url}?force=true")
+    crew.workers[0].kill()
+    crew.workers[0].wait()
+    if who == "the next worker":
+        assert grandchild.is_running()
+        crew.add_worker()
+    until(_gone(grandchild), timeout=15, what="the grandchild's end")
+
+
 def test_a_killed_workers_end_is_not_that_of_another_workers_processes(
     servers: Servers, tmp_path: Path
 ) -> None:
