@@ -64,22 +64,30 @@ def died_before(host_id: str, at: datetime) -> bool:
     ).exists()
 
 
+@bus.atomically
 def line_up(host_id: str, at: datetime) -> None:
     """After a second death in a short time: who goes on when, one by one.
 
     Who was started last before the death goes first: if it kills the worker again, it does so alone, and the
-    others' turns lose none of their resumes to it.
+    others' turns lose none of their resumes to it. Those of a worker that died before it came to this are
+    among them, whoever owns them now.
     """
-    waiting = AgentSession.objects.filter(
+    rows = AgentSession.objects.filter(
         host_id=host_id, state=State.INTERRUPTED, cancel_requested=False
     )
-    just_died = waiting.filter(turns__resumed_at=at).order_by("-started_at", "-pk")
-    before = waiting.filter(worker_id=None).order_by(F("not_before").asc(nulls_first=True), "pk")
-    line = dict.fromkeys(
-        [*just_died.values_list("pk", "project_id"), *before.values_list("pk", "project_id")]
-    )
-    for place, (session_id, project_id) in enumerate(line):
-        _wait(session_id, project_id, at + place * APART, ONE_BY_ONE if place else None)
+    projects = sorted(set(rows.values_list("project_id", flat=True)))
+    for project_id in projects:
+        bus.lock(project_id)
+    # What another worker takes over in another project meanwhile, it lines up itself.
+    rows = rows.filter(project_id__in=projects)
+    just_died = rows.filter(turns__resumed_at=at).order_by("-started_at", "-pk")
+    before = rows.order_by(F("not_before").asc(nulls_first=True), "-started_at", "-pk")
+    line = {session.pk: session for session in [*just_died, *before]}
+    for place, session in enumerate(line.values()):
+        session.not_before = at + place * APART
+        session.queue_reason = ONE_BY_ONE if place else None
+        session.save(update_fields=["not_before", "queue_reason"])
+        sessions.changed(session)
 
 
 def keep_apart(session: Queued) -> None:
@@ -87,19 +95,9 @@ def keep_apart(session: Queued) -> None:
     if session.state != State.INTERRUPTED or session.not_before is None:
         return
     behind = AgentSession.objects.filter(
-        host_id=session.host_id, state=State.INTERRUPTED, queue_reason=ONE_BY_ONE, worker_id=None
+        host_id=session.host_id, state=State.INTERRUPTED, queue_reason=ONE_BY_ONE
     ).exclude(pk=session.pk)
     earliest = timezone.now()
     for pk in behind.order_by("not_before", "pk").values_list("pk", flat=True):
         earliest += APART
         AgentSession.objects.filter(pk=pk, not_before__lt=earliest).update(not_before=earliest)
-
-
-@bus.atomically
-def _wait(session_id: int, project_id: int, until: datetime, reason: str | None) -> None:
-    bus.lock(project_id)
-    session = AgentSession.objects.filter(pk=session_id, state=State.INTERRUPTED).first()
-    if session is not None:
-        session.not_before, session.queue_reason = until, reason
-        session.save(update_fields=["not_before", "queue_reason"])
-        sessions.changed(session)

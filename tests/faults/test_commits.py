@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,37 @@ def test_a_stop_whose_commits_are_cut_is_no_crash_and_the_work_goes_on(
         assert session["status"] == "completed", session
         assert board.assert_gapless(card)
         assert len(board.conversations(card)) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_cut_while_resumes_are_lined_up_leaves_them_apart(
+    servers: Servers, tmp_path: Path, when: When
+) -> None:
+    def decide(statements: bytes) -> When | None:
+        told = b'"queueReason":"resuming_one_by_one"' in statements
+        return when if told and not cutter.cuts else None
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", KANBAN_MAX_AGENTS="4", **behind(cutter, servers)) as board,
+    ):
+        project = board.make_project()
+        cards = [board.work(project, "[resumable] [say one] [sleep 3] [say end]") for _ in range(4)]
+        for deaths in (1, 2):
+            for card in cards:
+                board.wait_said(card, "one")
+                until(
+                    lambda card=card, deaths=deaths: len(board.prompts(card)) == deaths,
+                    what="the prompt",
+                )
+            board.kill("worker")
+        for card in cards:
+            board.finish(card, timeout=60)
+        assert cutter.cuts == [when]
+        starts = sorted(
+            datetime.fromisoformat(board.session(card)["startedAt"]).timestamp() for card in cards
+        )
+        assert all(later - earlier > 4 for earlier, later in itertools.pairwise(starts)), starts
 
 
 def test_a_run_that_ends_too_slowly_for_a_stop_is_left_as_interrupted_to_the_next_worker(
