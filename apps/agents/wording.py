@@ -33,16 +33,21 @@ _SILENT = (
     "The worker that runs it has given no sign of life for some seconds; if it stays silent, another one"
     " takes the work up, usually within a minute."
 )
+_STOPPED = "Is being stopped; its processes are gone within seconds."
+_STOPPED_WHILE_SILENT = (
+    "Is being stopped; the worker that runs it has given no sign of life for some seconds, so that may take"
+    " up to a minute."
+)
 
 
 def sentence(session: AgentSession, *, silent: bool = False) -> str | None:
     """None where the state says it all. `silent`: its worker is, so that nothing it promised will happen."""
     if session.error_code:
         return session.error_message
+    if session.cancel_requested and session.state in LIVE:
+        return _STOPPED_WHILE_SILENT if silent else _STOPPED
     if silent and session.state in (State.STARTING, State.RUNNING):
         return _SILENT
-    if session.cancel_requested and session.state in LIVE:
-        return "Is being stopped; its processes are gone within seconds."
     reason = _QUEUED.get(session.queue_reason or "")
     if session.state == State.QUEUED:
         return reason or "Starts within seconds."

@@ -71,6 +71,8 @@ def test_work_of_a_silent_worker_says_so_and_then_how_often_it_was_begun(tmp_pat
     with board_in(tmp_path) as board:
         card = board.work(board.make_project(), "[resumable] [say one] [sleep 20] [say two]")
         board.wait_said(card, "one")
+        stopped = board.work(card.project, "[say one] [sleep 20]")
+        board.wait_said(stopped, "one")
         assert board.session(card)["statusText"] is None
         frozen = board.kill("worker", SIGSTOP)
         until(
@@ -79,6 +81,8 @@ def test_work_of_a_silent_worker_says_so_and_then_how_often_it_was_begun(tmp_pat
             what="the silence's being told",
         )
         assert board.session(card)["status"] == "running"
+        board.api.post(f"{stopped.url}/agent/cancel")
+        assert board.session(stopped)["statusText"].startswith("Is being stopped")
         assert f"process {frozen} is there, but gives no sign of life" in doctor(board)
         with board.watch(card.project) as watch:
             os.kill(frozen, 9)
