@@ -21,6 +21,7 @@ from apps.agents.serializers import request_shape
 from apps.cards.models import Card
 from apps.common.errors import Conflict, Invalid, NotFound
 from apps.events import bus
+from apps.runs.doorbell import ring
 from apps.runs.models import LIVE
 
 GRANTING = ("allow_once", "allow_always")
@@ -112,7 +113,7 @@ def _go_on(session: AgentSession, request: AgentRequest) -> None:
         # Its process, if it lives, gets the reply; if it doesn't, its session is started anew.
         session.queue_rank = 0
         sessions.works_on(session)
-        sessions.ring()
+        ring()
         return
     if ends_turn and not answer.get("text"):
         sessions.end_turns(session, "refused")

@@ -7,6 +7,7 @@ from apps.agents.models import AgentMessage, AgentRequest, AgentSession, Turn
 from apps.cards.models import Card
 from apps.common.errors import Conflict, NotFound
 from apps.events import bus
+from apps.runs.doorbell import ring
 from apps.runs.models import FINAL, LIVE, State
 
 Queue = AgentMessage.Queue
@@ -41,7 +42,7 @@ def post(card: Card, content: str, *, by: int | None) -> AgentMessage:
         sessions.requeue(session)
     elif session.state == State.WAITING and (session.waiting_for or {}).get("kind") == "message":
         sessions.queue_at_head(session)
-    sessions.ring()
+    ring()
     return message
 
 
@@ -76,7 +77,7 @@ def send_now(card: Card, message_id: int, *, by: int | None) -> AgentMessage:
             sessions.queue_at_head(session)
         else:
             sessions.works_on(session)
-    sessions.ring()
+    ring()
     return message
 
 

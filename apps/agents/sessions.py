@@ -25,24 +25,13 @@ from apps.cards.models import Card
 from apps.common.errors import Conflict
 from apps.common.fetching import insert
 from apps.common.ids import public_id
-from apps.events import bus, telling
+from apps.events import bus
 from apps.projects.models import Project
+from apps.runs.doorbell import ring
 from apps.runs.models import LIVE, State
 from apps.runs.rows import at_work, in_order
 
 logger = logging.getLogger(__name__)
-
-QUEUE = "agents"
-
-
-def ring() -> None:
-    """Wake the workers once the transaction is committed."""
-    from django.db import transaction
-
-    def send() -> None:
-        telling.ring("runs.poke", queue_name=QUEUE)
-
-    transaction.on_commit(send, robust=True)
 
 
 def changed(

@@ -25,12 +25,12 @@ from apps.host import programs, redis_server
 from apps.host.disk import free_bytes
 from apps.operations import preflight
 from apps.operations.serving import database
+from apps.runs import limits
 from apps.runs.leases import sightings
 
 Status = Literal["ok", "note", "missing", "problem"]
 
 OLDEST_GIT = (2, 31)
-LOW_DISK_BYTES = 1 << 30
 _REDIS_ANSWERS_WITHIN_S = 2.0
 _AGENTS = {
     "claude": "npm install -g @anthropic-ai/claude-code",
@@ -186,7 +186,7 @@ def _data_directory() -> Finding:
             what, _, advice = str(refused).partition("; ")
             return Finding("data directory", "problem", what, advice)
     free = free_bytes(nearest)
-    if free < LOW_DISK_BYTES:
+    if free < limits.LOW_DISK_BYTES:
         return problem(f"has only {free >> 20} MB free", "make room: agents wait below 1 GB")
     space = f"{free / (1 << 30):.1f} GB free"
     if nearest != path:

@@ -10,6 +10,8 @@ from django.db import connection
 _ADVISORY_KEY = 0x6B616E  # "kan"
 # Of those that wait, in one look at the queue: each is a transaction, and the loop has more to do.
 MOST_TOLD = 500
+# Of the data directory; with less nothing is claimed.
+LOW_DISK_BYTES = 1 << 30
 
 
 def lock() -> None:

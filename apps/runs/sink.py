@@ -19,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Protocol
@@ -43,7 +43,10 @@ BATCH_BYTES = 8_000_000
 
 @dataclass
 class Line:
-    """A message as it stands now. The same ordinal put again is an update of the same message."""
+    """A message as it stands now. The same ordinal put again is an update of the same message.
+
+    Lines on their way are never changed themselves: a later state is another line.
+    """
 
     ordinal: int
     role: str
@@ -58,20 +61,6 @@ class Line:
     @property
     def size(self) -> int:
         return len(self.content) + len(self.tool_call or "")
-
-    def changed(self, content: str, *, tool_call: str | None, truncated: bool) -> Line:
-        """A later state of the message; lines on their way are never changed themselves."""
-        return Line(
-            self.ordinal,
-            self.role,
-            self.type,
-            content,
-            tool_call,
-            self.partial,
-            truncated,
-            self.turn_id,
-            self.created_at,
-        )
 
 
 class Table(Protocol):
@@ -274,8 +263,7 @@ class Sink:
         lines = feed.in_flight
         note = f"(This line could not be stored: {type(error).__name__})"
         feed.in_flight = {
-            ordinal: line.changed(note, tool_call=None, truncated=line.truncated)
-            for ordinal, line in lines.items()
+            ordinal: replace(line, content=note, tool_call=None) for ordinal, line in lines.items()
         }
         try:
             self._tell(self._transact([feed]))

@@ -4,8 +4,6 @@ from celery import shared_task
 
 from apps.runs import thread
 
-QUEUE = "agents"
-
 
 @shared_task(name="runs.poke", ignore_result=True)
 def poke() -> None:

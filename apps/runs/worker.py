@@ -20,7 +20,7 @@ from django.utils import timezone
 from apps.host import sweeping
 from apps.host.disk import free_bytes, host_id, is_locked
 from apps.host.environment import work_as
-from apps.runs import leases
+from apps.runs import leases, limits
 from apps.runs.kinds import Claim, DueJob, Handle, Kind, due_jobs, kinds
 from apps.runs.outputs import Outputs
 from apps.runs.sink import Sink
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 2.0
 FLAGS_S = 1.0
-LOW_DISK_BYTES = 1 << 30
 # Of an orderly stop; the whole server has 10 s.
 STOP_WITHIN_S = 5.0
 
@@ -238,7 +237,7 @@ class Loop(Threads):
         if time.monotonic() - self.beaten_at >= leases.DEAD_AFTER_S:
             # Others may have taken this worker for dead; what it claims under that name, they would take.
             return
-        closing = free_bytes(self.data_dir) < LOW_DISK_BYTES
+        closing = free_bytes(self.data_dir) < limits.LOW_DISK_BYTES
         for kind in kinds():
             while not self.stopping.is_set():
                 claim = await self.database(partial(self._claimed, kind, closing=closing))

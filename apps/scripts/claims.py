@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from apps.events import bus
 from apps.runs import limits
+from apps.runs.doorbell import ring
 from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.models import LIVE, State
 from apps.runs.outages import is_outage
@@ -155,7 +156,7 @@ def _let_go(run: ScriptRun, why: tuple[str, str]) -> None:
         run.state, run.host_id, run.started_at = State.QUEUED, None, None
         run.save()
         runs.changed(run)
-        runs.ring()
+        ring()
     else:
         runs.end(run, State.FAILED, why)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from django.db import transaction
 from django.utils import timezone
 
 from apps.common.errors import Conflict
 from apps.common.ids import public_id
-from apps.events import bus, telling
+from apps.events import bus
+from apps.runs.doorbell import ring
 from apps.runs.models import LIVE, State
 from apps.runs.rows import in_order
 from apps.scripts.events import ScriptStatus
@@ -17,17 +17,6 @@ from apps.scripts.models import Script, ScriptRun
 from apps.scripts.selectors import fresh
 
 logger = logging.getLogger(__name__)
-
-QUEUE = "agents"
-
-
-def ring() -> None:
-    """Wake the workers once the transaction is committed."""
-
-    def send() -> None:
-        telling.ring("runs.poke", queue_name=QUEUE)
-
-    transaction.on_commit(send, robust=True)
 
 
 def changed(run: ScriptRun, *, by: int | None = None) -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -301,7 +302,7 @@ async def test_a_commit_that_lands_long_after_its_connection_broke_costs_no_late
     await feed.flushed()
     assert landed.is_set()
     assert feed.index_of(line.ordinal) == 0
-    feed.put(line.changed("first, and more", tool_call=None, truncated=False))
+    feed.put(replace(line, content="first, and more"))
     await feed.flushed()
     assert [(row.index, row.content) for row in await stored(session)] == [(0, "first, and more")]
 

@@ -263,7 +263,7 @@ class Transcript:
         if truncated:
             text = dumps(shortened(orjson.loads(text))).decode()
         title = self.secrets.mask(storable(call["title"]))
-        self.feed.put(line.changed(title, tool_call=text, truncated=truncated))
+        self.feed.put(replace(line, content=title, tool_call=text, truncated=truncated))
 
     def _plan(self, update: dict[str, Any]) -> None:
         self._close_text()

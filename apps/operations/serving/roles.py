@@ -14,6 +14,7 @@ from setproctitle import setproctitle
 from apps.common.postgresql import limit_waits
 from apps.operations.preflight import bind, require_git, require_secret
 from apps.operations.serving import announce, database
+from apps.runs import doorbell
 from kanban_agents.servers import RUNNERS, tune
 
 ROLES = ("web", "worker", "beat")
@@ -40,7 +41,7 @@ def run_web(listener: socket.socket, report: int | None) -> None:
 
 
 def queues() -> list[str]:
-    return ["default", "agents"]
+    return ["default", doorbell.QUEUE]
 
 
 def run_worker(report: int | None, *, beat: bool) -> None:
