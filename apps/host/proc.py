@@ -1,4 +1,8 @@
-"""What /proc tells of the machine's processes. Off Linux only whether one is alive is known."""
+"""What /proc tells of the machine's processes. Off Linux only whether one is alive is known.
+
+A process that is gone, or that this user may not look at, is no error. Everything else is: to lack
+descriptors or memory must not look like having found nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +29,34 @@ class ProcessRef:
     start_time: int
 
 
+def _read(pid: int, name: str) -> bytes | None:
+    """None where there is nothing for us to see."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            parts = []
+            while part := os.read(descriptor, 65536):
+                parts.append(part)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return b"".join(parts)
+
+
 def stat(pid: int) -> list[bytes] | None:
     """Fields of /proc/<pid>/stat from the state on (field 3 of proc(5) is index 0)."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        data = os.read(descriptor, 4096)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+    data = _read(pid, "stat")
     # The name in parentheses may itself hold parentheses and blanks.
-    return data.rpartition(b")")[2].split()
+    return None if data is None else data.rpartition(b")")[2].split()
 
 
 def start_time(pid: int) -> int | None:
-    """Ticks since boot at which it started; None when there is no such process, or off Linux."""
-    fields = stat(pid)
+    """Ticks since boot at which it started; None where that can't be told."""
+    try:
+        fields = stat(pid)
+    except OSError:
+        return None
     return int(fields[19]) if fields else None
 
 
@@ -67,7 +80,7 @@ def environment(pid: int) -> bytes:
     """Empty where it can't be read. In the middle of exec there seems to be none: it is asked for again."""
     empty_at = None
     for _ in range(_EXEC_TRIES):
-        data = _environment_now(pid)
+        data = _read(pid, "environ")
         if data != b"":
             return data or b""
         fields = stat(pid)
@@ -80,22 +93,6 @@ def environment(pid: int) -> bytes:
             empty_at = fields[_ENV_START]
         time.sleep(0.0005)
     return b""
-
-
-def _environment_now(pid: int) -> bytes | None:
-    try:
-        descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        parts = []
-        while part := os.read(descriptor, 65536):
-            parts.append(part)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return b"".join(parts)
 
 
 def pids() -> list[int]:

@@ -184,5 +184,8 @@ def _group_lives(group: int) -> bool:
     if not LINUX:
         return True
     # Those that nobody has reaped yet can be signalled too.
-    found = (stat(pid) for pid in pids())
+    try:
+        found = [stat(pid) for pid in pids()]
+    except OSError:
+        return True
     return any(f and int(f[2]) == group and f[0] not in (b"Z", b"X") for f in found)

@@ -76,7 +76,8 @@ class Surroundings(Protocol):
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
         """End the processes of the claim, or of the run's earlier ones; ids of those that can't be ended.
 
-        At most 10 s, in a pool that neither git nor copying can fill.
+        At most 10 s, in a pool that neither git nor copying can fill; longer while the system can't say what
+        runs.
         """
         ...
 

@@ -265,8 +265,8 @@ class Loop(Threads):
     async def _end(self, kind: Kind, handle: Handle) -> None:
         """Sweep, then let go of the row: only then may another run use the same place."""
         claim = handle.claim
-        stuck = await self.sweep(claim)
         try:
+            stuck = await self.sweep(claim)
             if stuck:
                 await self._tell_stuck(kind, claim, stuck)
             elif not handle.lost.is_set():
@@ -278,15 +278,21 @@ class Loop(Threads):
             self.wake.set()
 
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
-        return await self.loop.run_in_executor(
-            self.sweep_pool,
-            lambda: sweeping.sweep_run(
+        def work() -> list[int]:
+            return sweeping.sweep_run(
                 claim.host_id,
                 claim.wire_id,
                 fence=claim.fence if below_fence is None else None,
                 below_fence=below_fence,
-            ),
-        )
+            )
+
+        while True:
+            try:
+                return await self.loop.run_in_executor(self.sweep_pool, work)
+            except OSError as error:
+                # Without descriptors or memory nobody knows what is left of it.
+                logger.error("%s: can't look for its processes (%s); again", claim.wire_id, error)
+                await asyncio.sleep(TICK_S)
 
     async def _adopt(self) -> None:
         """Make dead workers' runs ours; `_reconcile` sweeps and releases them."""

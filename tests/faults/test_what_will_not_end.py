@@ -138,6 +138,28 @@ def _files(place: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(place))
 
 
+def test_a_worker_that_can_open_no_file_looks_for_processes_until_it_can(board: Board) -> None:
+    card = board.work(board.make_project(), "[grandchild ticks] [say one] [sleep 60]")
+    board.wait_said(card, "one")
+    until(lambda: (board.worktree(card) / "ticks").exists(), what="the grandchild")
+    grandchild = next(each for each in board.agents() if each.ppid() == 1)
+    worker = psutil.Process(board.pid("worker"))
+    before = worker.rlimit(psutil.RLIMIT_NOFILE)
+    worker.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))
+    board.api.post(f"{card.url}/agent/cancel")
+    time.sleep(4)
+    # Nobody has found it yet, so nothing may take its place.
+    assert grandchild in board.agents()
+    board.api.post(f"{card.url}/agent/message", {"content": "[say two]"})
+    time.sleep(1)
+    assert len(board.prompts(card)) == 1
+    worker.rlimit(psutil.RLIMIT_NOFILE, before)
+    board.finish(card, timeout=20)
+    assert board.texts(card)[-1] == "two"
+    assert grandchild not in board.agents()
+    assert board.pid("worker") == worker.pid
+
+
 def test_a_running_card_moved_twenty_times_never_has_two_agents(board: Board) -> None:
     project = board.make_project()
     board.add_column(project, "Review", "active")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -355,3 +356,31 @@ def test_a_sweep_finds_what_is_in_the_middle_of_exec(tmp_path: Path) -> None:
         finally:
             child.kill()
             child.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
+@pytest.mark.parametrize("name", ["environ", "stat"])
+def test_a_sweep_that_can_not_look_does_not_say_that_it_found_nothing(
+    host: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    child = subprocess.Popen(
+        ["/bin/sleep", "30"], env={"BOARD_RUN": f"{host}:sess_001.1"}, start_new_session=True
+    )
+    opened = os.open
+
+    def without_descriptors(path: str, flags: int) -> int:
+        """Other threads have taken the last one since the directory was read."""
+        if path == f"/proc/{child.pid}/{name}":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, flags)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", without_descriptors)
+            with pytest.raises(OSError, match="Too many open files"):
+                sweep_run(host, "sess_001")
+        assert sweep_run(host, "sess_001") == []
+        assert child.wait(1) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
