@@ -80,6 +80,7 @@ def line_up(host_id: str, at: datetime) -> None:
         bus.lock(project_id)
     # What another worker takes over in another project meanwhile, it lines up itself.
     rows = rows.filter(project_id__in=projects)
+    sessions.hold(rows)
     just_died = rows.filter(turns__resumed_at=at).order_by("-started_at", "-pk")
     before = rows.order_by(F("not_before").asc(nulls_first=True), "-started_at", "-pk")
     line = {session.pk: session for session in [*just_died, *before]}

@@ -9,12 +9,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from apps.accounts.models import User
+from apps.agents.claims import AgentKind
 from apps.agents.models import AgentSession
 from apps.agents.runtime.lines import AgentLines
 from apps.cards.models import Card
@@ -143,6 +146,19 @@ def test_deleting_what_agents_talk_about_waits_for_the_sink_and_never_the_other_
     }
     with caplog.at_level(logging.WARNING, "apps.events.bus"):
         beside_the_sink(AgentLines(), [low.pk, high.pk], lambda: calls[what](Api(alice)))
+    assert caplog.messages == []
+
+
+def test_lining_up_interrupted_work_waits_for_the_sink_of_who_had_it_and_never_the_other_way_round(
+    talking: list[AgentSession], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that was taken for dead and lives on may have lines to store still."""
+    low, high = talking
+    now = timezone.now()
+    AgentSession.objects.update(state="interrupted", started_at=now - timedelta(minutes=2))
+    AgentSession.objects.filter(pk=high.pk).update(started_at=now - timedelta(minutes=1))
+    with caplog.at_level(logging.WARNING, "apps.events.bus"):
+        beside_the_sink(AgentLines(), [low.pk, high.pk], lambda: AgentKind().line_up("h", now))
     assert caplog.messages == []
 
 
