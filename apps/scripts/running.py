@@ -29,16 +29,21 @@ async def run_script(handle: Handle, around: Surroundings) -> None:
     claim = handle.claim
     try:
         setting = await around.disk(lambda: attempts.setting(claim))
-        # Right before the start: a worker that was frozen until here may have been replaced.
-        if setting is None or handle.stop.is_set() or not await _begun(around, claim):
-            return
-        await _run(handle, around, setting)
+        if setting is not None:
+            await _run(handle, around, setting)
     except NotOurs:
         handle.lost.set()
 
 
-async def _begun(around: Surroundings, claim: Claim) -> bool:
-    return await around.database(lambda: attempts.begin(claim))
+async def _may_start(handle: Handle, around: Surroundings) -> bool:
+    """Right before the start: who waited for the disk until here may have been cancelled, or replaced."""
+    claim = handle.claim
+    # What has not begun by then begins in the next worker.
+    if handle.stop.is_set() or not await around.database(lambda: attempts.begin(claim)):
+        return False
+    if handle.stop.is_set():
+        await around.database(lambda: attempts.interrupted(claim))
+    return not any(event.is_set() for event in (handle.cancel, handle.stop, handle.lost))
 
 
 async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:
@@ -48,6 +53,8 @@ async def _run(handle: Handle, around: Surroundings, setting: Setting) -> None:
     output = Output(feed, secrets)
     try:
         await around.disk(lambda: paths.unmoved(setting.directory))
+        if not await _may_start(handle, around):
+            return
         process = await _start(setting, claim, output, around)
     except HostError as error:
         message = secrets.mask(str(error))

@@ -239,8 +239,12 @@ class Around:
 
     async def disk(self, function: Callable[[], T]) -> T:
         found = await self.database(function)
-        await self.database(self.meanwhile)
+        await self.once()
         return found
+
+    async def once(self) -> None:
+        happens, self.meanwhile = self.meanwhile, lambda: None
+        await Around.database(self, happens)
 
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
         return []
@@ -274,3 +278,47 @@ def test_a_server_that_stops_leaves_a_run_that_has_not_begun_to_the_next_one(
     assert not mark.exists()
     assert person.sees["status"] == "running"
     assert attempts.begin(claimed("w2"))
+
+
+class AroundTheStart(Around):
+    """`meanwhile` happens when the run has just begun, and the database answers late."""
+
+    async def database(self, function: Callable[[], T]) -> T:
+        found = await super().database(function)
+        if await super().database(self._runs):
+            await self.once()
+        return found
+
+    async def disk(self, function: Callable[[], T]) -> T:
+        return await self.database(function)
+
+    def _runs(self) -> bool:
+        return ScriptRun.objects.filter(state="running").exists()
+
+
+@pytest.mark.parametrize("what", ["cancelled", "replaced", "stopped"])
+def test_a_run_that_has_just_begun_when_it_is_not_to_be_any_more_starts_nothing(
+    person: Person, mark: Path, what: str
+) -> None:
+    person.run()
+    handle = Handle(claimed())
+
+    def meanwhile() -> None:
+        if what == "cancelled":
+            person.cancel()
+            handle.cancel.set()
+        elif what == "replaced":
+            KIND.release(taken_over(handle.claim))
+            handle.lost.set()
+        else:
+            handle.stop.set()
+
+    asyncio.run(run_script(handle, AroundTheStart(meanwhile)))
+    KIND.release(handle.claim)
+    assert not mark.exists()
+    sees = person.sees
+    assert (sees["status"], (sees["error"] or {}).get("code")) == {
+        "cancelled": ("cancelled", None),
+        "replaced": ("failed", "worker_died"),
+        "stopped": ("idle", "server_stopped"),
+    }[what]
