@@ -30,8 +30,9 @@ class Observer(RuleBasedStateMachine):
         self.board = board
         self.cards: list[Card] = []
         self.numbers = itertools.count(1)
-        self.kills = 0
+        self.kills = self.most_kills = 0
         self.down = False
+        self.lame = False
         self.log: list[Frame] = []
         self.snapshots: list[Replica] = []
         self.replica = Replica()
@@ -75,7 +76,7 @@ class Observer(RuleBasedStateMachine):
         if status == 200:
             card.answered[request["id"]] = body
             if request["kind"] == "plan" and not grant:
-                card.cut()
+                card.undercut = True
             # The same person's same answer again is none too many.
             self._ask("POST", url, body, {200})
         else:

@@ -24,7 +24,10 @@ TAKEN_UP = (
 
 @dataclass
 class Message:
-    """`undercut`: something has ended the card's turns since, so the agent may never have got it."""
+    """`undercut`: a turn was ended after it had been sent, so the agent may never have got it.
+
+    `cut`: such an end was asked for since the last look, which shows whether it had been sent by then.
+    """
 
     id: str
     content: str
@@ -33,6 +36,7 @@ class Message:
     stopped: bool = False
     may_stop: bool = False
     undercut: bool = False
+    cut: bool = False
 
     def look(self, row: Row) -> None:
         state = "dropped" if row["dropped"] else "queued" if row["queued"] else "sent"
@@ -40,6 +44,8 @@ class Message:
         assert row["content"] == self.content
         assert state == self.state or self.state == "queued", (self, row)
         self.state = state
+        self.undercut = self.undercut or (self.cut and state == "sent")
+        self.cut = False
         # Cancel, complete and a move out of active columns drop the queue, readable (section 3, K7).
         if state == "dropped":
             assert self.dropped or self.stopped or self.may_stop, (self, row)
@@ -51,7 +57,10 @@ class Message:
 
 @dataclass
 class Card:
-    """`column` is None once the server may have moved it by itself."""
+    """`column` is None once the server may have moved it by itself.
+
+    `undercut`: a turn of it may have been ended. `lame`: its agent could not start, at some time at least.
+    """
 
     id: str
     prompt: str
@@ -60,16 +69,21 @@ class Card:
     began: bool = False
     stopped: bool = False
     undercut: bool = False
+    lame: bool = False
     deleted: bool = False
     moves: list[tuple[str, bool]] = field(default_factory=list)
     messages: dict[str, Message] = field(default_factory=dict)
     answered: dict[str, Row] = field(default_factory=dict)
 
-    def cut(self) -> None:
-        """A running turn may have been ended."""
+    def cut(self, *, but: Message | None = None) -> None:
+        """A running turn may have been ended; not that of a message which was yet to be sent."""
         self.undercut = True
+        self.interrupted(but=but)
+
+    def interrupted(self, *, but: Message | None = None) -> None:
+        """What was being sent may not have arrived, and isn't made good."""
         for message in self.messages.values():
-            message.undercut = True
+            message.cut = message.cut or message is not but
 
     def stop(self) -> None:
         """No agent may go on, and what was queued is not sent."""
@@ -147,7 +161,7 @@ class Card:
         assert session["status"] in FINAL, session
         task = f"# A task\n\n{self.prompt}"
         firsts = [text for text in prompts if text == task]
-        assert firsts or self.undercut, prompts
+        assert firsts or self.undercut or self.lame, prompts
         for message in self.messages.values():
             # With the task before it, where that was cancelled before it was sent.
             sent_as = (message.content, f"{task}\n\n---\n\n{message.content}")
