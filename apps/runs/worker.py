@@ -52,12 +52,14 @@ class Loop(Threads):
         self.told_stuck: set[tuple[str, int, int]] = set()
 
     async def main(self) -> None:
+        # First: a worker that waits for the database is alive.
+        pulse = asyncio.create_task(_forever(self._pulse()))
         await self.database(self._sign_on)
         self.observer = leases.Observer(self.lease.worker_id, self.host_id, self.data_dir)
         self.sink.start(self.loop)
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
-        jobs = [self._beat(), self._flags(), self._due(), self._hosts(), self._pulse()]
-        tasks = [asyncio.create_task(_forever(job)) for job in jobs]
+        jobs = [self._beat(), self._flags(), self._due(), self._hosts()]
+        tasks = [pulse, *(asyncio.create_task(_forever(job)) for job in jobs)]
         self._clear_up()
         tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()

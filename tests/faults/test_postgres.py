@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import random
+import select
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +24,7 @@ from tests.faults.findings import failing, run_doctor
 from tests.faults.rounds import share
 from tests.process.board import Board, Card, Project, board_in
 from tests.process.client import Client
-from tests.process.server import until
+from tests.process.server import ROOT, until
 
 AGENTS = 6
 JOB = "[say one] [lines 20/s for 4 s] [tool append log.txt done] [say end]"
@@ -182,6 +186,45 @@ def test_a_frozen_postgres_is_answered_for_in_bounded_time_and_kills_nobody(
         assert [status for status, _ in answers] == [503, 503], answers
         assert max(took for _, took in answers) < 20, answers
         until(lambda: not failing(board), timeout=15, what="health")
+
+
+def test_a_worker_that_starts_during_an_outage_tells_its_supervisor_that_it_lives(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with board_in(tmp_path / "board", **servers.environment) as board:
+        servers.postgres.stop()
+        # As the supervisor starts it where it doesn't fork: told where to give its signs of life.
+        read, report = os.pipe()
+        given = ("--report", str(report), "--parent", str(os.getpid()))
+        with board.output.open("ab") as output:
+            worker = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), "serve", "--role", "worker", *given],
+                cwd=ROOT,
+                env=board.environment,
+                pass_fds=(report,),
+                stdout=output,
+                stderr=output,
+            )
+        os.close(report)
+        try:
+            heard = [time.monotonic()]
+            while len(heard) <= 5:
+                # Its imports come before the first.
+                assert select.select([read], [], [], 20 if len(heard) == 1 else 3)[0], heard
+                assert os.read(read, 1) == b"."
+                heard.append(time.monotonic())
+            assert heard[-1] - heard[1] > 3
+            ups = board.log(1_000_000).count("is up")
+            servers.postgres.start()
+            until(
+                lambda: board.log(1_000_000).count("is up") > ups,
+                timeout=20,
+                what="the worker, once the database is back",
+            )
+        finally:
+            os.close(read)
+            worker.kill()
+            worker.wait()
 
 
 def _status(board: Board, path: str) -> int:
