@@ -60,7 +60,12 @@ class Line:
 
     @property
     def size(self) -> int:
-        return len(self.content) + len(self.tool_call or "")
+        """In bytes of UTF-8."""
+        return _size(self.content) + _size(self.tool_call or "")
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 class Table(Protocol):
@@ -81,7 +86,10 @@ class Table(Protocol):
 
 @dataclass
 class Feed:
-    """One run's way into the sink. Made and used in the loop's thread; the sink's thread empties it."""
+    """One run's way into the sink. Made and used in the loop's thread; the sink's thread empties it.
+
+    `taken_lines`, `taken_bytes`: how much left `pending` for the batch that is being stored.
+    """
 
     table: Table
     run_id: int
@@ -94,6 +102,8 @@ class Feed:
     learned: dict[int, tuple[int, int]] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
     bytes: int = 0
+    taken_lines: int = 0
+    taken_bytes: int = 0
     room_again: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     next_ordinal: int = 0
@@ -122,12 +132,15 @@ class Feed:
 
     @property
     def full(self) -> bool:
-        return len(self.pending) >= MOST_LINES or self.bytes >= MOST_BYTES
+        return (
+            len(self.pending) + self.taken_lines >= MOST_LINES
+            or self.bytes + self.taken_bytes >= MOST_BYTES
+        )
 
     async def room(self) -> None:
         """Wait until there is room for more; the caller reads nothing from its process meanwhile."""
         while self.full and not self.lost:
-            # Whatever is pending is yet to be stored, and each batch that is wakes us after it.
+            # Whatever is unsaved is yet to be stored, and each batch that is wakes us after it.
             self.room_again.clear()
             await self.room_again.wait()
 
@@ -212,6 +225,7 @@ class Sink:
             while self.waiting and lines < BATCH_LINES and size < BATCH_BYTES:
                 feed = self.waiting.pop(next(iter(self.waiting)))
                 lines, size = lines + len(feed.pending), size + feed.bytes
+                feed.taken_lines, feed.taken_bytes = len(feed.pending), feed.bytes
                 feed.in_flight, feed.pending, feed.bytes = feed.pending, {}, 0
                 batch.append(feed)
         return [feed for feed in batch if feed.in_flight]
@@ -301,6 +315,7 @@ class Sink:
         with self.lock:
             for feed in batch:
                 feed.in_flight = {}
+                feed.taken_lines = feed.taken_bytes = 0
                 for ordinal in feed.done.difference(feed.pending):
                     feed.done.discard(ordinal)
                     feed.stored.pop(ordinal, None)
@@ -315,6 +330,7 @@ class Sink:
         them sees how it ended.
         """
         try:
+            self._normal_sync()
             with turn(), transaction.atomic(), connection.cursor() as cursor:
                 for kind in _by_kind(batch):
                     storing.lock(cursor, kind[0].table, [feed.run_id for feed in kind])

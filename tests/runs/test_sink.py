@@ -26,7 +26,7 @@ from apps.cards.models import Card
 from apps.events import bus, telling
 from apps.projects.models import Project
 from apps.runs import storing
-from apps.runs.sink import MOST_LINES, Feed, Line, Sink, _wake
+from apps.runs.sink import MOST_BYTES, MOST_LINES, Feed, Line, Sink, _wake
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -206,6 +206,56 @@ async def test_a_full_feed_has_no_room_until_it_is_stored(
     await asyncio.wait_for(feed.room(), 5)
     await feed.flushed()
     assert len(await stored(session)) == MOST_LINES
+
+
+@pytest.mark.parametrize(("lines", "letters"), [(MOST_LINES // 2, 1), (10, MOST_BYTES // 40)])
+async def test_what_is_being_stored_takes_room_like_what_waits(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch, lines: int, letters: int
+) -> None:
+    original, begun, database = sink._transact, threading.Event(), threading.Event()
+
+    def transact(batch: Any) -> Any:
+        begun.set()
+        database.wait(10)
+        return original(batch)
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    feed = feed_of(sink, session)
+    for _ in range(lines):
+        say(feed, "é" * letters)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 5)
+    for _ in range(lines):
+        assert not feed.full
+        say(feed, "é" * letters)
+    # Half is on its way and half behind it, whatever part of the first half was caught.
+    assert feed.full
+    database.set()
+    await asyncio.wait_for(feed.room(), 5)
+    await feed.flushed()
+    assert len(await stored(session)) == 2 * lines
+    assert not feed.full
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="there is no such setting")
+async def test_after_an_outage_too_a_line_waits_for_no_disk(
+    sink: Sink, session: AgentSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, failures, modes = sink._transact, [True, True], []
+
+    def transact(batch: Any) -> Any:
+        with connection.cursor() as cursor:
+            modes.extend(cursor.execute("PRAGMA synchronous").fetchone())
+        if failures:
+            failures.pop()
+            raise OperationalError("disk I/O error")
+        return original(batch)
+
+    monkeypatch.setattr(sink, "_transact", transact)
+    feed = feed_of(sink, session)
+    say(feed, "kept")
+    await feed.flushed()
+    normal = 1
+    assert modes == [normal, normal, normal]
 
 
 async def test_the_loop_goes_on_while_newer_lines_wait_for_the_database(
