@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from apps.agents.runtime.transport import LONGEST_LINE, AgentTransport
+from apps.agents.runtime.transport import LONGEST_LINE, UNTAKEN_BYTES, AgentTransport
 
 
 class Pipe(asyncio.ReadTransport):
@@ -111,6 +111,18 @@ async def test_nothing_is_read_while_nobody_takes_what_was_asked() -> None:
     assert not harness.pipe.reads
     for _ in range(150):
         assert await harness.transport.receive() is not None
+    assert harness.pipe.reads
+
+
+async def test_few_long_lines_that_nobody_takes_are_as_much_as_many() -> None:
+    harness = Harness()
+    long = orjson.dumps({"id": 1, "result": {"text": "x" * (UNTAKEN_BYTES // 4)}})
+    for _ in range(3):
+        harness.say(long)
+        assert harness.pipe.reads
+    harness.say(long)
+    assert not harness.pipe.reads
+    await harness.transport.receive()
     assert harness.pipe.reads
 
 

@@ -28,6 +28,7 @@ LONGEST_LINE = 8 << 20
 GARBAGE_LIMIT = 1_000
 # Requests and answers that nobody has taken yet, before no more is read.
 MOST_UNTAKEN = 100
+UNTAKEN_BYTES = LONGEST_LINE
 # More than is ever shown: a secret must not be cut before it is masked.
 GARBAGE_KEPT = 4_000
 
@@ -48,7 +49,9 @@ class AgentTransport(asyncio.Protocol):
         self._room = room
         self._full = full
         self._pipe: asyncio.ReadTransport | None = None
-        self._untaken: deque[dict[str, Any]] = deque()
+        # Each with the length of its line.
+        self._untaken: deque[tuple[dict[str, Any], int]] = deque()
+        self._untaken_bytes = 0
         self._arrival: asyncio.Future[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
         self._ended = False
@@ -75,7 +78,8 @@ class AgentTransport(asyncio.Protocol):
                 return None
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
-        message = self._untaken.popleft()
+        message, length = self._untaken.popleft()
+        self._untaken_bytes -= length
         self._read_on()
         return message
 
@@ -99,7 +103,7 @@ class AgentTransport(asyncio.Protocol):
         self._rest = b"" if self._skipping else rest
         if self._full():
             self._pause_for_room()
-        elif len(self._untaken) > MOST_UNTAKEN and self._pipe is not None:
+        elif self._enough and self._pipe is not None:
             self._pipe.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -122,8 +126,13 @@ class AgentTransport(asyncio.Protocol):
             if isinstance(params, dict) and isinstance(params.get("update"), dict):
                 self._take(params["update"])
             return
-        self._untaken.append(message)
+        self._untaken.append((message, len(line)))
+        self._untaken_bytes += len(line)
         self._wake()
+
+    @property
+    def _enough(self) -> bool:
+        return len(self._untaken) > MOST_UNTAKEN or self._untaken_bytes > UNTAKEN_BYTES
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -144,7 +153,7 @@ class AgentTransport(asyncio.Protocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._pipe is not None and not self.paused and len(self._untaken) <= MOST_UNTAKEN:
+        if self._pipe is not None and not self.paused and not self._enough:
             self._pipe.resume_reading()
 
     def _take(self, update: dict[str, Any]) -> None:
