@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.faults import postgres as postgres_server
+from tests.faults.crew import Crew, crew_in
 from tests.faults.postgres import PostgreSQL
 from tests.faults.redis import Embedded, Faulty, Redis
 from tests.faults.rounds import FULL, ROUNDS
@@ -133,6 +134,22 @@ class Ground:
         below = self.servers.environment if self.servers else {}
         with board_in(self.folder, **below, **environment) as board:
             yield board
+
+    @contextlib.contextmanager
+    def crew(self, **environment: str) -> Iterator[Crew]:
+        """Each process by itself; on SQLite with a Redis of their own, since nobody embeds one."""
+        if self.servers:
+            with crew_in(self.folder, **self.servers.environment, **environment) as crew:
+                yield crew
+            return
+        self.folder.mkdir()
+        redis = Redis(self.folder / "redis")
+        redis.start()
+        try:
+            with crew_in(self.folder, KANBAN_REDIS_URL=redis.url, **environment) as crew:
+                yield crew
+        finally:
+            redis.kill()
 
     def redis(self, board: Board) -> Faulty:
         return self.servers.redis if self.servers else Embedded(board)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.process.board import Board
+import psutil
+
+from tests.process.board import Board, Card
 from tests.process.server import ROOT
 
 
@@ -67,3 +70,13 @@ def crew_in(folder: Path, **environment: str) -> Iterator[Crew]:
         yield crew
     finally:
         crew.stop()
+
+
+def alive(board: Board, card: Card) -> list[psutil.Process]:
+    """The card's agents, without what they have started: each leads a group of its own."""
+    found = []
+    for each in board.agents():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(each.pid) == each.pid and each.cwd() == str(board.worktree(card)):
+                found.append(each)
+    return found

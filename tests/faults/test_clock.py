@@ -7,6 +7,7 @@ import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
@@ -14,14 +15,17 @@ from kanban_agents.servers import PING_EVERY
 from tests.faults import clock as clocks
 from tests.faults.clock import DAY, HOUR, Clock
 from tests.faults.conftest import Ground
+from tests.faults.crew import Crew, alive
 from tests.faults.findings import failing
 from tests.faults.rounds import share
-from tests.process.board import PASSWORD, Board, board_in
+from tests.process.board import PASSWORD, Board, Card, Project, board_in
 from tests.process.client import Client
 from tests.process.server import until
 
 CREDENTIALS = {"email": "alice@example.com", "password": PASSWORD}
 PING = b"\x89"
+LOG = 1_000_000
+DEAD_AFTER_S = 15.0
 STEPS = (2 * HOUR, 0, -2 * HOUR, DAY, -DAY, 0)
 
 
@@ -44,38 +48,64 @@ def sign_in(client: Client) -> str:
     return token
 
 
+def working_on(crew: Crew, project: Project, worker: int) -> Card:
+    """A card with an agent that works for long, in that worker: whoever stands still claims nothing."""
+    others = [each for number, each in enumerate(crew.workers) if number != worker]
+    for other in others:
+        other.send_signal(SIGSTOP)
+    card = crew.work(project, "[say one] [sleep 600]")
+    until(lambda: bool(alive(crew, card)), what="the agent")
+    for other in others:
+        other.send_signal(SIGCONT)
+    crew.wait_said(card, "one")
+    assert alive(crew, card)[0].ppid() == crew.workers[worker].pid
+    return card
+
+
 @pytest.mark.long
 def test_a_clock_that_steps_kills_nobody_loses_nothing_and_signs_nobody_out(
     ground: Ground, clock: Clock
 ) -> None:
-    with ground.board(KANBAN_MAX_AGENTS="2", **clock.environment) as board:
-        project = board.make_project()
-        pids = {role: board.pid(role) for role in ("web", "worker")}
+    with ground.crew(KANBAN_MAX_AGENTS="4", **clock.environment) as crew:
+        crew.add_worker()
+        until(lambda: crew.log(LOG).count("is up") == 2, timeout=30, what="another worker")
+        project = crew.make_project()
+        long = [working_on(crew, project, number) for number in range(2)]
+        agents = [alive(crew, card) for card in long]
+        # They take nobody for dead before that, whatever the clock says.
+        time.sleep(DEAD_AFTER_S)
         cards = []
-        client = Client(board.port)
-        with contextlib.closing(client), board.watch(project) as watch:
+        client = Client(crew.port)
+        with contextlib.closing(client), crew.watch(project) as watch:
             for step in STEPS * share(3):
                 cards += [
-                    board.work(project, f"[say one] [lines 20/s for 3 s] [say {number}]")
+                    crew.work(project, f"[say one] [lines 20/s for 3 s] [say {number}]")
                     for number in range(2)
                 ]
                 clock.move(step)
                 time.sleep(4)
-                until(lambda: not failing(board), timeout=15, what=f"health after {step} s")
-                assert {role: board.pid(role) for role in pids} == pids
+                until(lambda: not failing(crew), timeout=15, what=f"health after {step} s")
+                assert [alive(crew, card) for card in long] == agents
                 client.token = sign_in(client)
                 assert client.get("/projects")
             for card in cards:
-                session = board.finish(card, timeout=60)
-                messages = board.assert_gapless(card)
+                session = crew.finish(card, timeout=60)
+                messages = crew.assert_gapless(card)
                 titles = [each["content"] for each in messages if each["type"] == "tool_call"]
                 assert titles == [f"line {number}" for number in range(60)]
-                assert len(board.prompts(card)) == 1
+                assert len(crew.prompts(card)) == 1
                 watch.status(session["sessionId"], "completed")
             seqs = watch.seqs()
             assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
-        assert "is dead" not in board.log(1_000_000)
-        assert not board.notes("overlaps")
+        assert "dead: worker" not in crew.log(LOG)
+        assert [worker.poll() for worker in crew.workers] == [None, None]
+        assert not crew.notes("overlaps")
+        # What would have been said of one that really is.
+        crew.workers[1].kill()
+        until(lambda: "dead: worker" in crew.log(LOG), what="the word for it")
+        for card in long:
+            crew.api.post(f"{card.url}/agent/cancel")
+            crew.wait_status(card, "cancelled")
 
 
 def test_a_clock_that_is_set_back_changes_nothing_about_whose_turn_it_is(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -14,41 +12,20 @@ from signal import SIGCONT, SIGSTOP
 import psutil
 import pytest
 
-from tests.faults.conftest import GROUNDS, Ground, Servers
-from tests.faults.crew import Crew, crew_in
-from tests.faults.redis import Redis
+from tests.faults.conftest import Ground, Servers
+from tests.faults.crew import Crew, alive, crew_in
 from tests.faults.rounds import FULL, ROUNDS
-from tests.process.board import Board, Card, board_in
+from tests.process.board import Board, board_in
 from tests.process.server import ROOT, until
 
 DEAD_AFTER_S = 15.0
 FROZEN_S = 60 if ROUNDS >= FULL else 36
 
 
-@pytest.fixture(params=GROUNDS)
-def crew(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Crew]:
-    if request.param == "servers":
-        environment = request.getfixturevalue("servers").environment
-        with crew_in(tmp_path / "crew", **environment) as running:
-            yield running
-        return
-    redis = Redis(tmp_path / "redis")
-    redis.start()
-    try:
-        with crew_in(tmp_path / "crew", KANBAN_REDIS_URL=redis.url) as running:
-            yield running
-    finally:
-        redis.kill()
-
-
-def alive(board: Board, card: Card) -> list[psutil.Process]:
-    """The card's agents, without what they have started: each leads a group of its own."""
-    found = []
-    for each in board.agents():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(each.pid) == each.pid and each.cwd() == str(board.worktree(card)):
-                found.append(each)
-    return found
+@pytest.fixture
+def crew(ground: Ground) -> Iterator[Crew]:
+    with ground.crew() as running:
+        yield running
 
 
 @pytest.mark.long
