@@ -330,10 +330,8 @@ class People(Observer):
         return [each for each in self.cards if not each.deleted].index(card)
 
     def _is_endless(self, card: Card) -> bool:
-        said = self.board.messages(BoardCard(card.id, self.project))
-        prompts = [
-            each["content"] for each in said if each["role"] == "user" and not each["queued"]
-        ]
+        """By what arrived at the agent: a message may have had the task before it."""
+        prompts = self.board.prompts(BoardCard(card.id, self.project))
         return bool(prompts) and ENDLESS in prompts[-1]
 
 
