@@ -13,12 +13,21 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DataError, InterfaceError, OperationalError, connection
 
 _here = threading.local()
 _LOOK_FOR_S = 2.0
+
+
+@dataclass(frozen=True)
+class Number:
+    """A transaction's number, and in which life of the server it was given."""
+
+    xid: str
+    life: str | None
 
 
 class Unanswered(OperationalError):
@@ -26,7 +35,7 @@ class Unanswered(OperationalError):
 
     may_be_stored = True
 
-    def __init__(self, number: str, result: Any) -> None:
+    def __init__(self, number: Number, result: Any) -> None:
         super().__init__("the connection broke before its COMMIT was answered")
         self.number = number
         self.result = result
@@ -50,24 +59,28 @@ def begin() -> None:
     _here.number = None
 
 
-def learn(number: str) -> None:
-    _here.number = number
+def learn(xid: str) -> None:
+    _here.number = Number(xid, _life())
 
 
-def number() -> str | None:
+def number() -> Number | None:
     """The open transaction's, if it has changed or locked anything."""
     if connection.vendor != "postgresql":
         return None
-    known: str | None = _here.number
+    known: Number | None = _here.number
     if known is not None:
         return known
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_current_xact_id_if_assigned()::text")
-        found: str | None = cursor.fetchone()[0]
-    return found
+        (xid,) = cursor.fetchone()
+    return None if xid is None else Number(xid, _life())
 
 
-def look_up(number: str, result: Any) -> bool:
+def _life() -> str | None:
+    return getattr(connection, "life", None)
+
+
+def look_up(number: Number, result: Any) -> bool:
     """Whether it was stored; Unanswered when that can't be known in a moment, or is the caller's to ask."""
     until = time.monotonic() + _LOOK_FOR_S
     while not getattr(_here, "told", False) and time.monotonic() < until:
@@ -79,11 +92,28 @@ def look_up(number: str, result: Any) -> bool:
     raise Unanswered(number, result)
 
 
-def stored(number: str) -> bool:
-    """Raises OperationalError while nobody knows: the server hasn't noticed yet that its client is gone."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_xact_status(%s::xid8)", [number])
-        (status,) = cursor.fetchone()
+def stored(number: Number) -> bool:
+    """Raises OperationalError while nobody knows: the server hasn't noticed yet that its client is gone.
+
+    What a server that crashed had not written down it has never heard of, and gives the number to another.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_xact_status(%s::xid8)", [number.xid])
+            (status,) = cursor.fetchone()
+    except DataError:
+        # "in the future": the number was not even given out again.
+        return False
     if status == "in progress":
-        raise OperationalError(f"transaction {number} is still open")
-    return bool(status == "committed")
+        raise OperationalError(f"transaction {number.xid} is still open")
+    if status != "committed":
+        return False
+    return _life() == number.life or int(number.xid) < _first_since_recovery()
+
+
+def _first_since_recovery() -> int:
+    """The number that the server went on with: recovery ends with a checkpoint, and the next is far away."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT next_xid FROM pg_control_checkpoint()")
+        epoch, _, xid = cursor.fetchone()[0].partition(":")
+    return (int(epoch) << 32) + int(xid)

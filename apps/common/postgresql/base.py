@@ -53,8 +53,22 @@ class _Driver(types.ModuleType):
         return getattr(psycopg, name)
 
 
+# Another after each start of the server and after each of its recoveries, which forget the statistics.
+LIFE = "pg_postmaster_start_time()::text || coalesce((SELECT stats_reset::text FROM pg_stat_archiver), '')"
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    """`life` names that of the server which the last connection was made to: see `LIFE`."""
+
     Database = _Driver("psycopg")
+    life: str | None = None
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        with self.connection.cursor() as cursor:
+            self.life = cursor.execute(f"SELECT {LIFE}").fetchone()[0]
+        if not self.get_autocommit():
+            self.connection.commit()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if not _hung.now:
