@@ -78,7 +78,7 @@ def test_when_a_worker_has_died_its_processes_end_and_those_of_others_go_on(
     others = [
         guarded.process(worker=living),
         guarded.process(worker=None),
-        guarded.process(worker="../" + dead),
+        *(guarded.process(worker=name) for name in ("../" + dead, ".", "w" * 5_000)),
         guarded.process(worker=dead, run="hother:sess_001.1"),
     ]
     guarded.tell_of_a_death()
