@@ -118,7 +118,7 @@ def test_a_bulk_action_on_talking_agents_waits_for_the_sink_and_never_the_other_
             [low.pk, high.pk],
             lambda: Api(bob).post(f"/api/projects/{project.pk}/cards/bulk", body, 200),
         )
-    assert caplog.messages == []
+    assert not [each for each in caplog.records if each.name == "apps.events.bus"]
 
 
 @pytest.mark.parametrize("what", ["cards", "clean-all", "board", "project", "credential"])
@@ -146,7 +146,7 @@ def test_deleting_what_agents_talk_about_waits_for_the_sink_and_never_the_other_
     }
     with caplog.at_level(logging.WARNING, "apps.events.bus"):
         beside_the_sink(AgentLines(), [low.pk, high.pk], lambda: calls[what](Api(alice)))
-    assert caplog.messages == []
+    assert not [each for each in caplog.records if each.name == "apps.events.bus"]
 
 
 def test_lining_up_interrupted_work_waits_for_the_sink_of_who_had_it_and_never_the_other_way_round(
@@ -159,7 +159,7 @@ def test_lining_up_interrupted_work_waits_for_the_sink_of_who_had_it_and_never_t
     AgentSession.objects.filter(pk=high.pk).update(started_at=now - timedelta(minutes=1))
     with caplog.at_level(logging.WARNING, "apps.events.bus"):
         beside_the_sink(AgentLines(), [low.pk, high.pk], lambda: AgentKind().line_up("h", now))
-    assert caplog.messages == []
+    assert not [each for each in caplog.records if each.name == "apps.events.bus"]
 
 
 def test_deleting_a_project_whose_scripts_print_waits_for_the_sink_and_never_the_other_way_round(
@@ -185,4 +185,4 @@ def test_deleting_a_project_whose_scripts_print_waits_for_the_sink_and_never_the
             [low, high],
             lambda: Api(alice).request("DELETE", f"/api/projects/{project.pk}", status=None),
         )
-    assert caplog.messages == []
+    assert not [each for each in caplog.records if each.name == "apps.events.bus"]
