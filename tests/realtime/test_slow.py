@@ -65,6 +65,8 @@ class Sleeper:
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
         """(opcode, payload) until the connection is gone."""
+        # Awake it reads as others do: by a small window megabytes may take minutes.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         while True:
             yield self._take(2)[0] & 15, self._payload()
 
