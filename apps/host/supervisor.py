@@ -86,6 +86,7 @@ class Supervisor:
         self._stop_order = stop_order
         self._watcher = watcher
         self._clock = clock
+        self._turned = clock()
         self._stop_requests = 0
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -127,6 +128,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until SIGTERM, SIGINT or SIGHUP, then stop everything."""
+        self._turned = self._clock()
         while not self._stop_requests:
             self._turn(self._next_wait())
         self.stop()
@@ -146,7 +148,13 @@ class Supervisor:
         return state.heard + (silence if state.spoke else max(silence, FIRST_BYTE_WITHIN))
 
     def _turn(self, wait: float) -> None:
-        for key, _ in self._selector.select(wait):
+        until = self._turned + wait
+        ready = self._selector.select(wait)
+        # Stopped (Ctrl-Z, a sleeping laptop) it hears nobody: that is no silence of theirs.
+        late = max(0.0, self._clock() - until)
+        for state in self._states.values():
+            state.heard += late
+        for key, _ in ready:
             if key.fileobj is self._wake_read:
                 with contextlib.suppress(BlockingIOError):
                     while self._wake_read.recv(4096):
@@ -168,6 +176,7 @@ class Supervisor:
                 )
                 state.heard = now
                 _signal_group(state.pid, signal.SIGKILL)
+        self._turned = self._clock()
 
     def _hear(self, state: _State) -> None:
         try:

@@ -132,6 +132,22 @@ def test_a_child_that_speaks_is_left_alone(tmp_path: Path) -> None:
         assert sum("steady" in line for line in words(log)) == 1
 
 
+def test_while_the_supervisor_stood_still_itself_nobody_was_silent(tmp_path: Path) -> None:
+    children = """
+boss.add(Child("steady", child("steady", steady), silence=1.0))
+boss.add(Child("talker", child("talker", falls_silent), silence=1.0))
+"""
+    with supervised(tmp_path, children) as (process, log):
+        until(lambda: words(log).count("talker begins") >= 2, what="both children")
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        # Who is silent is found as before.
+        before = words(log).count("talker begins")
+        until(lambda: words(log).count("talker begins") > before, what="another start")
+        assert sum("steady" in line for line in words(log)) == 1
+
+
 def test_forked_children_die_with_the_supervisor(tmp_path: Path) -> None:
     children = 'boss.add(Child("stubborn", child("stubborn", stubborn)))'
     with supervised(tmp_path, children) as (process, log):
