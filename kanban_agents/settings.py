@@ -145,7 +145,7 @@ REDIS_URL: str = env["KANBAN_REDIS_URL"] or f"unix://{REDIS_SOCKET}?db=0"
 # Rate limits count in the database: all web processes share them and a Redis that is down locks nobody out.
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "BACKEND": "apps.common.limits_cache.LimitsCache",
         "LOCATION": "rate_limit_cache",
         "OPTIONS": {"MAX_ENTRIES": 50_000},
     }

@@ -16,7 +16,7 @@ from tests.faults.disk import SmallDisk, small_disk
 from tests.faults.findings import failing, run_doctor
 from tests.faults.postgres import PostgreSQL
 from tests.faults.rounds import share
-from tests.process.board import Board, Card, Project, board_in, presets
+from tests.process.board import PASSWORD, Board, Card, Project, board_in, presets
 from tests.process.server import until
 
 AGENTS = 4
@@ -62,6 +62,9 @@ def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
         said = run_doctor(board)
         assert said.returncode == 1
         assert "0 MB free" in said.stdout
+        mine = {"email": "alice@example.com", "password": PASSWORD}
+        status, answer = board.api.ask("POST", "/auth/login", mine)
+        assert (status, answer["error"]["code"]) == (503, "unavailable"), answer
         time.sleep(8)
         space.make_room()
         until(lambda: not failing(board), timeout=20, what="health")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from rest_framework.test import APIClient
 
 from apps.accounts import tokens
@@ -75,6 +76,18 @@ def test_after_ten_failures_in_a_minute_an_email_has_to_wait(client: APIClient, 
     assert response["Retry-After"] == "60"
     other = post(client, "auth/login", email="nobody@example.org", password=PASSWORD)
     assert other.status_code == 401
+
+
+def test_a_database_that_can_not_write_is_no_limit_that_is_reached(
+    client: APIClient, root: User
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = on")
+        try:
+            response = post(client, "auth/login", email="root@example.org", password=PASSWORD)
+        finally:
+            cursor.execute("PRAGMA query_only = off")
+    assert error(response, 503) == "unavailable"
 
 
 def test_good_logins_do_not_count_as_failures(client: APIClient, root: User) -> None:
