@@ -53,6 +53,7 @@ def defer(claim: Claim, code: str, message: str) -> None:
     if session.card.column.column_type != ColumnType.ACTIVE:
         failed(session, "not_resumable", f"The conversation can't go on. {message}")
         return
+    session.error_code, session.error_message = code, message
     sessions.ended_as_cancelled(session)
     cards.defer_card(session.card, code, message)
 

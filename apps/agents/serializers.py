@@ -51,8 +51,10 @@ class SessionShape(TypedDict):
     costUsd: float | None
 
 
-def session_shape(session: AgentSession, *, silent: bool = False) -> SessionShape:
-    """`silent`: its worker gives no sign of life."""
+def session_shape(
+    session: AgentSession, *, silent: bool = False, full: bool = False
+) -> SessionShape:
+    """`silent`: its worker gives no sign of life. `full`: the disk is."""
     error: ErrorShape | None = None
     if session.error_code:
         error = {"code": session.error_code, "message": session.error_message or ""}
@@ -69,7 +71,7 @@ def session_shape(session: AgentSession, *, silent: bool = False) -> SessionShap
         "endedAt": iso(session.ended_at),
         "createdAt": iso(session.created_at),
         "error": error,
-        "statusText": wording.sentence(session, silent=silent),
+        "statusText": wording.sentence(session, silent=silent, full=full),
         "queueReason": session.queue_reason,
         "cancelRequested": session.cancel_requested,
         "inputTokens": session.input_tokens,

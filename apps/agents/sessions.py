@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -42,13 +42,14 @@ def changed(
     `noted` marks the card as worth reading: an agent finished, failed or asked.
     """
     why = session.error_code or session.queue_reason
-    logger.info(
-        "%s of %s is %s%s",
-        public_id("session", session.pk),
-        public_id("card", session.card_id),
-        "being stopped" if session.cancel_requested and session.state in LIVE else session.state,
-        f" ({why})" if why else "",
+    state = session.state
+    if session.cancel_requested and session.state in LIVE:
+        state = "being stopped"
+    said = (
+        f"{public_id('session', session.pk)} of {public_id('card', session.card_id)} is {state}"
+        + (f" ({why})" if why else "")
     )
+    transaction.on_commit(lambda: logger.info("%s", said), robust=True)
     newest = _one("SELECT MAX(id) FROM agents_agentsession WHERE card_id = %s", [session.card_id])
     bus.publish(AgentStatus(project_id=session.project_id, session=session))
     if newest == session.pk:

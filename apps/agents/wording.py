@@ -19,8 +19,8 @@ _QUEUED = {
     " seconds.",
     "previous_agent": "Starts as soon as the processes of the card's previous agent are gone.",
     "path_in_use": "Starts when the agent that works in the same directory has ended.",
-    "resuming_one_by_one": "The worker died twice in a short time, so interrupted work is taken up one by"
-    " one; this is in line.",
+    "resuming_one_by_one": "The worker died more than once in a short time, so interrupted work is taken"
+    " up one by one; this is in line.",
 }
 _WAITING = {
     "plan": "The agent has a plan and waits for somebody to approve it or to say what to change.",
@@ -33,6 +33,7 @@ _SILENT = (
     "The worker that runs it has given no sign of life for some seconds; if it stays silent, another one"
     " takes the work up, usually within a minute."
 )
+_FULL = "The server's disk is full, so the work may stand still; it goes on when there is room."
 _STOPPED = "Is being stopped; its processes are gone within seconds."
 _STOPPED_WHILE_SILENT = (
     "Is being stopped; the worker that runs it has given no sign of life for some seconds, so that may take"
@@ -40,12 +41,16 @@ _STOPPED_WHILE_SILENT = (
 )
 
 
-def sentence(session: AgentSession, *, silent: bool = False) -> str | None:
-    """None where the state says it all. `silent`: its worker is, so that nothing it promised will happen."""
+def sentence(session: AgentSession, *, silent: bool = False, full: bool = False) -> str | None:
+    """None where the state says it all. `silent`: its worker is, so that nothing it promised will happen.
+    `full`: the disk is.
+    """
     if session.error_code:
         return session.error_message
     if session.cancel_requested and session.state in LIVE:
         return _STOPPED_WHILE_SILENT if silent else _STOPPED
+    if full and session.state in (State.STARTING, State.RUNNING, State.INTERRUPTED):
+        return _FULL
     if silent and session.state in (State.STARTING, State.RUNNING):
         return _SILENT
     reason = _QUEUED.get(session.queue_reason or "")

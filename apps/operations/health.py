@@ -11,12 +11,12 @@ from django.db import Error
 
 from apps.events import redis_state
 from apps.host.disk import free_bytes
+from apps.runs import limits
 from apps.runs.leases import none_seen
 
 logger = logging.getLogger(__name__)
 
 _REDIS_ANSWERS_WITHIN_S = 0.5
-_FULL_BYTES = 16 << 20
 
 
 def failing() -> list[str]:
@@ -30,7 +30,7 @@ def failing() -> list[str]:
     except Error:
         down.append("database")
         no_worker = False
-    if free_bytes(settings.DATA_DIR) < _FULL_BYTES:
+    if free_bytes(settings.DATA_DIR) < limits.FULL_DISK_BYTES:
         down.append("disk")
     if not _redis_answers():
         down.append("redis")

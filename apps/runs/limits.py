@@ -12,6 +12,8 @@ _ADVISORY_KEY = 0x6B616E  # "kan"
 MOST_TOLD = 500
 # Of the data directory; with less nothing is claimed.
 LOW_DISK_BYTES = 1 << 30
+# With less it is full: databases refuse to write somewhat before the last byte.
+FULL_DISK_BYTES = 16 << 20
 
 
 def lock() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.db import transaction
 from django.utils import timezone
 
 from apps.common.errors import Conflict
@@ -21,13 +22,11 @@ logger = logging.getLogger(__name__)
 
 def changed(run: ScriptRun, *, by: int | None = None) -> None:
     """Tell of the run's new state. One whose script is gone concerns nobody any more."""
-    logger.info(
-        "%s of %s is %s%s",
-        public_id("run", run.pk),
-        "a deleted script" if run.script_id is None else public_id("script", run.script_id),
-        "being stopped" if run.cancel_requested and run.state in LIVE else run.state,
-        f" ({run.error_code})" if run.error_code else "",
-    )
+    of = "a deleted script" if run.script_id is None else public_id("script", run.script_id)
+    state = "being stopped" if run.cancel_requested and run.state in LIVE else run.state
+    why = f" ({run.error_code})" if run.error_code else ""
+    said = f"{public_id('run', run.pk)} of {of} is {state}{why}"
+    transaction.on_commit(lambda: logger.info("%s", said), robust=True)
     if run.script_id is not None:
         status = ScriptStatus(project_id=run.project_id, script_id=run.script_id, run=run)
         bus.publish(status, by=by)

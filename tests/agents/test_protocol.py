@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
@@ -306,6 +309,24 @@ def test_a_conversations_cost_is_counted_once(card: Card, doing: Column) -> None
     for cost in (1.0, 2.0, 3.0):
         attempts.add_usage(found, input_tokens=1, output_tokens=1, cached_tokens=0, cost_usd=cost)
     assert session().cost_usd == 3.0
+
+
+def test_only_what_was_stored_is_logged(
+    card: Card,
+    doing: Column,
+    bob: User,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    cards.move_card(card, to=doing, by=None)
+    with caplog.at_level(logging.INFO, "apps.agents.sessions"):
+        with contextlib.suppress(OperationalError), transaction.atomic():
+            sessions.cancel(card, by=bob.pk)
+            raise OperationalError("database or disk is full")
+        assert "is cancelled" not in caplog.text
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.cancel(card, by=bob.pk)
+    assert "is cancelled" in caplog.text
 
 
 def test_answers_that_cannot_be_stored_are_refused(

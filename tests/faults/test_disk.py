@@ -63,6 +63,7 @@ def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
         assert said.returncode == 1
         assert "0 MB free" in said.stdout
         mine = {"email": "alice@example.com", "password": PASSWORD}
+        assert "disk is full" in board.session(cards[0])["statusText"]
         status, answer = board.api.ask("POST", "/auth/login", mine)
         assert (status, answer["error"]["code"]) == (503, "unavailable"), answer
         time.sleep(8)

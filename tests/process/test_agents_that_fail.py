@@ -78,6 +78,8 @@ def test_a_missing_program_defers_the_card_with_what_to_do(board: Board) -> None
     reason = board.get(card)["deferredReason"]
     assert reason["code"] == "program_missing"
     assert "no-such-agent-program" in reason["message"]
+    assert board.session(card)["statusText"] == reason["message"]
+    assert board.api.get(f"/cards/{card.id}/status")["statusText"] == reason["message"]
 
 
 def test_a_failed_card_stays_in_its_column_and_a_message_goes_on(

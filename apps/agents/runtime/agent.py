@@ -17,7 +17,7 @@ from acp.exceptions import RequestError
 
 from apps.agents.presets import Preset
 from apps.agents.runtime import failures
-from apps.agents.runtime.failures import Failed
+from apps.agents.runtime.failures import START_AGAIN, Failed, quoted
 from apps.agents.runtime.people import People
 from apps.agents.runtime.transcript import Transcript
 from apps.agents.runtime.transport import GARBAGE_LIMIT, AgentTransport
@@ -281,7 +281,8 @@ class Agent:
                 Failed(
                     "agent_start_failed",
                     f"{self.preset.name} did not answer within {seconds:.0f} s."
-                    + (f" It printed: {said}" if said else " It printed nothing."),
+                    + (f" It printed: {quoted(said)}" if said else " It printed nothing.")
+                    + START_AGAIN,
                 )
             ) from None
 

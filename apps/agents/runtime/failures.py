@@ -17,6 +17,7 @@ class Failed(Exception):
         self.retry_after = retry_after
 
 
+START_AGAIN = " Check that the program works on this machine, then retry by sending a message."
 GO_ON = " Send a message to go on in the same conversation."
 
 
@@ -29,15 +30,16 @@ def died(name: str, returncode: int | None, stderr: str, *, starting: bool) -> F
     code = returncode or 0
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {returncode}"
     when = "before it was ready" if starting else "in the middle of its work"
-    last = f" Its last words: {stderr}" if stderr else " It said nothing."
-    hint = (
-        " Check that the program works on this machine, then retry by sending a message."
-        if starting
-        else GO_ON
-    )
+    last = f" Its last words: {quoted(stderr)}" if stderr else " It said nothing."
+    hint = START_AGAIN if starting else GO_ON
     return Failed(
         "agent_start_failed" if starting else "agent_died", f"{name} {how} {when}.{last}{hint}"
     )
+
+
+def quoted(words: str) -> str:
+    """Of a program, which ends them as it likes: what is said after them must not run on from there."""
+    return f"“{words}”."
 
 
 def from_rpc(name: str, code: int, message: str, data: Any, stderr: str) -> Failed:
