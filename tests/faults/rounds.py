@@ -8,7 +8,7 @@ FULL = 200
 ROUNDS = int(os.environ.get("KANBAN_TEST_FAULT_ROUNDS") or FULL)
 
 # The longest, which mostly wait for servers to come back, are cut into parts that run side by side.
-PARTS = 4 if ROUNDS >= FULL else 1
+PARTS = 8 if ROUNDS >= FULL else 1
 
 
 def share(full: int, *, least: int = 1) -> int:
