@@ -24,6 +24,8 @@ logger = logging.getLogger("kanban_agents.supervisor")
 
 STEADY_AFTER = 30.0
 LONGEST_DELAY = 10.0
+# Its own work between two looks takes far less.
+STOOD_STILL = 0.5
 FIRST_BYTE_WITHIN = 60.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -86,7 +88,7 @@ class Supervisor:
         self._stop_order = stop_order
         self._watcher = watcher
         self._clock = clock
-        self._turned = clock()
+        self._listened = clock()
         self._stop_requests = 0
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
@@ -128,7 +130,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until SIGTERM, SIGINT or SIGHUP, then stop everything."""
-        self._turned = self._clock()
+        self._listened = self._clock()
         while not self._stop_requests:
             self._turn(self._next_wait())
         self.stop()
@@ -148,12 +150,14 @@ class Supervisor:
         return state.heard + (silence if state.spoke else max(silence, FIRST_BYTE_WITHIN))
 
     def _turn(self, wait: float) -> None:
-        until = self._turned + wait
+        until = self._listened + wait
         ready = self._selector.select(wait)
-        # Stopped (Ctrl-Z, a sleeping laptop) it hears nobody: that is no silence of theirs.
-        late = max(0.0, self._clock() - until)
-        for state in self._states.values():
-            state.heard += late
+        now = self._listened = self._clock()
+        # Stopped (Ctrl-Z, a sleeping laptop), here or since, it heard nobody: that is no silence of theirs.
+        late = now - until
+        if late > STOOD_STILL:
+            for state in self._states.values():
+                state.heard += late
         for key, _ in ready:
             if key.fileobj is self._wake_read:
                 with contextlib.suppress(BlockingIOError):
@@ -164,7 +168,6 @@ class Supervisor:
         self._reap()
         if self._stop_requests:
             return
-        now = self._clock()
         for state in self._states.values():
             if state.due is not None and now >= state.due:
                 self._start(state)
@@ -176,7 +179,6 @@ class Supervisor:
                 )
                 state.heard = now
                 _signal_group(state.pid, signal.SIGKILL)
-        self._turned = self._clock()
 
     def _hear(self, state: _State) -> None:
         try:
