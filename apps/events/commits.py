@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import DataError, InterfaceError, OperationalError, connection
+from django.db import DataError, InterfaceError, OperationalError, ProgrammingError, connection
 
 _here = threading.local()
 _LOOK_FOR_S = 2.0
+_NO_LIMIT = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ def stored(number: Number) -> bool:
 
 def _first_since_recovery() -> int:
     """The number that the server went on with: recovery ends with a checkpoint, and the next is far away."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT next_xid FROM pg_control_checkpoint()")
-        epoch, _, xid = cursor.fetchone()[0].partition(":")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT next_xid FROM pg_control_checkpoint()")
+            epoch, _, xid = cursor.fetchone()[0].partition(":")
+    except ProgrammingError:
+        # A provider may keep that to itself; then all that is known is that the number was committed.
+        return _NO_LIMIT
     return (int(epoch) << 32) + int(xid)

@@ -91,3 +91,18 @@ def test_an_orderly_restart_forgets_nothing(postgres: PostgreSQL, wrapper: Datab
     wrapper.connect()
     assert commits.stored(kept)
     assert not commits.stored(given_up)
+
+
+def test_where_recovery_can_not_be_asked_for_its_numbers_a_commit_counts(
+    postgres: PostgreSQL, wrapper: DatabaseWrapper
+) -> None:
+    kept = open_transaction(wrapper, "INSERT INTO changes VALUES (1) RETURNING 1")
+    wrapper.commit()
+    postgres.restart()
+    wrapper.close()
+    wrapper.connect()
+    with wrapper.cursor() as cursor:
+        cursor.execute("CREATE ROLE tenant")
+        cursor.execute("REVOKE EXECUTE ON FUNCTION pg_control_checkpoint() FROM PUBLIC")
+        cursor.execute("SET ROLE tenant")
+    assert commits.stored(kept)
