@@ -50,7 +50,8 @@ def after_turn(
             given_up=given_up,
         )
     except (HostError, OSError) as problem:
-        logger.info("turn %d of %s is not committed: %s", turn_id, session, problem)
+        # Why is for the transcript, where secrets are masked: git may quote what a filter printed.
+        logger.info("turn %d of %s is not committed", turn_id, session)
         return f"The changes could not be committed: {problem}"
     return f"The changes were committed as {commit}." if commit else None
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from apps.host.errors import GitFailed
 from apps.host.git import operation_under_way
-from apps.host.git_command import TIMEOUT_S, Call, tree
+from apps.host.git_command import configured, run, tree
 
 _OVERRIDES = (
+    ("safe.directory", "*"),
     ("core.hooksPath", os.devnull),
     ("core.fsmonitor", "false"),
     ("core.editor", "false"),
@@ -46,16 +47,12 @@ def commit_all(
             f"The worktree is in the middle of a {operation}; finish or abort it.",
             code="operation_under_way",
         )
-    chosen = {**environment, "GIT_CONFIG_COUNT": str(len(_OVERRIDES)), "LC_ALL": "C"}
-    for number, (key, value) in enumerate(_OVERRIDES):
-        chosen[f"GIT_CONFIG_KEY_{number}"] = key
-        chosen[f"GIT_CONFIG_VALUE_{number}"] = value
+    chosen = {**environment, "LC_ALL": "C", **configured(_OVERRIDES)}
 
-    def git(*arguments: str, data: bytes | None = None, accept: tuple[int, ...] = (0,)) -> bytes:
+    def git(*arguments: str, data: bytes | None = None) -> bytes:
         if given_up():
             raise GitFailed("Nobody waits for the commit any more.", code="given_up")
-        call = Call(arguments, cwd=worktree, env=chosen, data=data, marker=marker)
-        return call.result(timeout=TIMEOUT_S, accept=accept)[1]
+        return run(arguments, cwd=worktree, env=chosen, data=data, marker=marker)
 
     git("add", "--all")
     if not git("diff", "--cached", "--name-only", "--no-ext-diff", "--no-renames"):

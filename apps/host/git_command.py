@@ -176,8 +176,12 @@ def environment(
     else:
         chosen["GIT_ALLOW_PROTOCOL"] = "none"
         chosen["GIT_NO_LAZY_FETCH"] = "1"
-    pairs = [*_OVERRIDES, *overrides]
-    chosen["GIT_CONFIG_COUNT"] = str(len(pairs))
+    return chosen | configured([*_OVERRIDES, *overrides])
+
+
+def configured(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Settings in git's strongest scope, as variables of its environment."""
+    chosen = {"GIT_CONFIG_COUNT": str(len(pairs))}
     for number, (key, value) in enumerate(pairs):
         chosen[f"GIT_CONFIG_KEY_{number}"] = key
         chosen[f"GIT_CONFIG_VALUE_{number}"] = value

@@ -58,7 +58,8 @@ async def commit(
 
     said = await _by_git(handle, around, act)
     if said is not None:
-        transcript.say(AgentMessage.Role.SYSTEM, "status", said)
+        # What git says may quote what a filter printed.
+        transcript.say(AgentMessage.Role.SYSTEM, "status", transcript.secrets.mask(said))
         await transcript.feed.flushed()
 
 
