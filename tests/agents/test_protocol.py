@@ -254,13 +254,18 @@ def test_a_permission_that_nobody_heard_is_told_once_and_used_once(
     assert new.answer is None
 
 
-def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
-    card: Card, doing: Column, bob: User
-) -> None:
+def overtaken(card: Card, doing: Column, bob: User) -> Claim:
+    """A session whose task hasn't left, with a message that is to be sent before it."""
     cards.move_card(card, to=doing, by=None)
     message = messages.post(card, "first", by=bob.pk)
     messages.send_now(card, message.pk, by=bob.pk)
-    found = claim()
+    return claim()
+
+
+def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = overtaken(card, doing, bob)
     prompt = begin(found)
     assert prompt.text == "first"
     assert end(found, prompt) is True
@@ -274,10 +279,7 @@ def test_a_message_sent_now_overtakes_a_task_that_has_not_left(
 def test_a_message_to_be_sent_now_is_held_when_the_agent_cannot_start(
     card: Card, doing: Column, bob: User
 ) -> None:
-    cards.move_card(card, to=doing, by=None)
-    message = messages.post(card, "first", by=bob.pk)
-    messages.send_now(card, message.pk, by=bob.pk)
-    found = claim()
+    found = overtaken(card, doing, bob)
     error = ("agent_start_failed", "It did not start.")
     assert end(found, None, stop_reason=None, error=error) is False
     KIND.release(found)
@@ -290,10 +292,7 @@ def test_a_message_to_be_sent_now_is_held_when_the_agent_cannot_start(
 def test_after_a_crash_the_turn_under_way_comes_before_a_task_that_it_overtook(
     card: Card, doing: Column, bob: User
 ) -> None:
-    cards.move_card(card, to=doing, by=None)
-    message = messages.post(card, "first", by=bob.pk)
-    messages.send_now(card, message.pk, by=bob.pk)
-    found = claim()
+    found = overtaken(card, doing, bob)
     sent = begin(found)
     found = after_a_death(found)
     assert list(Turn.objects.order_by("pk").values_list("resumes", flat=True)) == [0, 1]

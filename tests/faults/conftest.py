@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
     """The parts of tests evenly among the others: workers begin with what lies together."""
-    parts = [item for item in items if "number" in _parameters(item)]
+    parts = [item for item in items if "nth_part" in _parameters(item)]
     others = [item for item in items if item not in parts]
     for place, item in enumerate(parts):
         others.insert(place * len(items) // len(parts), item)

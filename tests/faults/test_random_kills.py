@@ -158,11 +158,11 @@ def assert_clean(board: Board, cards: list[Card]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", range(PARTS))
+@pytest.mark.parametrize("nth_part", range(PARTS))
 def test_pipelines_survive_kills_of_every_process_at_random_moments(
-    board: Board, ground: Ground, number: int
+    board: Board, ground: Ground, nth_part: int
 ) -> None:
-    chance = random.Random(9 + number)
+    chance = random.Random(9 + nth_part)
     killer = Killer(board, ground.redis(board), chance)
     rounds = part(200)
     roles = ["worker"] * 8 + ["web"] * 5 + ["redis"] * 4 + ["supervisor"] * 3
@@ -193,11 +193,11 @@ def test_pipelines_survive_kills_of_every_process_at_random_moments(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", range(PARTS))
+@pytest.mark.parametrize("nth_part", range(PARTS))
 def test_a_worker_killed_around_the_end_of_turns_moves_each_card_once(
-    board: Board, number: int
+    board: Board, nth_part: int
 ) -> None:
-    chance = random.Random(3 + number)
+    chance = random.Random(3 + nth_part)
     project = board.make_project()
     every: list[Card] = []
     went_on = 0
