@@ -64,11 +64,11 @@ def reconsider(card: Card) -> None:
 
 
 @lifecycle.on_change
-def project_changed(project: Project, names: frozenset[str]) -> None:
+def project_changed(project: Project, names: frozenset[str], run: str | None) -> None:
     if "agent" in names:
         gate.require_known(project.agent)
     if "worktree" in names:
-        sessions.require_nobody_at_work(project)
+        sessions.require_nobody_at_work(project, besides=run)
     if names & {"agent", "credential_id", "model", "permission_mode"}:
         reconsidering.cards_of(project)
 

@@ -24,7 +24,7 @@ from apps.cards import starting
 from apps.cards.models import Card
 from apps.common.errors import Conflict
 from apps.common.fetching import insert
-from apps.common.ids import public_id
+from apps.common.ids import parse_id, public_id
 from apps.events import bus
 from apps.projects.models import Project
 from apps.runs.doorbell import ring
@@ -216,9 +216,15 @@ def disown(card_ids: list[int]) -> None:
     ring()
 
 
-def require_nobody_at_work(project: Project) -> None:
-    """Conflict while a worker owns a session of the project: it was claimed for one place or the other."""
-    if AgentSession.objects.filter(project_id=project.pk, worker_id__isnull=False).exists():
+def require_nobody_at_work(project: Project, *, besides: str | None) -> None:
+    """Conflict while a worker owns a session of the project: it was claimed for one place or the other.
+
+    `besides`: the wire id of one that sees to it itself.
+    """
+    owned = AgentSession.objects.filter(project_id=project.pk, worker_id__isnull=False)
+    if besides is not None:
+        owned = owned.exclude(pk=parse_id("session", besides))
+    if owned.exists():
         raise Conflict(
             "Agents of this project are at work. Where they work can be changed once they have ended.",
             code="agents_at_work",

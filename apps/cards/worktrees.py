@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 from apps.cards import elsewhere, patches
 from apps.cards.events import CardUpdated
 from apps.cards.models import Card, Worktree
+from apps.common.errors import DomainError
 from apps.common.fetching import insert
 from apps.common.ids import public_id
 from apps.events import bus
@@ -30,6 +31,7 @@ from apps.host.errors import HostError
 from apps.projects import places
 from apps.projects.models import Project
 from apps.projects.services import refresh_settings
+from apps.projects.settings import FILE
 
 logger = logging.getLogger(__name__)
 
@@ -67,21 +69,39 @@ def prepare(
             f"The project's directory {repository} is not there any more.",
             code="project_path_missing",
         )
-    # For the next start: this one was let through with what counted then.
-    refresh_settings(project)
-    if in_place(project):
-        return Place(repository)
+    by_now, put_off = _settings_by_now(project, run)
+    # For the next start: this one was let through with what counted then. But with another setting by now,
+    # nobody else is kept out of the project's own directory any more; in a worktree it is in nobody's way.
+    if in_place(project) and in_place(by_now):
+        return Place(repository, put_off)
     try:
         with _one_at_a_time(card.pk):
-            return _prepare_locked(
+            place = _prepare_locked(
                 card, repository, host_id=host_id, run=run, marker=marker, given_up=given_up
             )
+            return Place(place.path, " ".join(filter(None, (put_off, place.notice))) or None)
     except OSError as problem:
         raise HostError(
             f"The card's worktree could not be made ({problem.strerror or problem}). Look at"
             f" {directory(card.pk)} and the disk it is on, then start again.",
             code="worktree_failed",
         ) from problem
+
+
+def _settings_by_now(project: Project, run: str) -> tuple[Project, str | None]:
+    """The project with what its repository says, or as it was and a sentence why that doesn't count yet."""
+    try:
+        return refresh_settings(project, run=run), None
+    except DomainError as problem:
+        logger.warning(
+            "the settings of %s are left for a later start: %s",
+            public_id("project", project.pk),
+            problem,
+        )
+        return (
+            project,
+            f"What {FILE} says by now doesn't count yet: {problem} The next start tries again.",
+        )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from apps.projects.models import Project
 
 Listener = Callable[[Project], None]
-ChangeListener = Callable[[Project, frozenset[str]], None]
+ChangeListener = Callable[[Project, frozenset[str], str | None], None]
 DeleteListener = Callable[[Project], list[str]]
 
 _on_create: list[Listener] = []
@@ -25,7 +25,9 @@ def on_create(listener: Listener) -> Listener:
 
 
 def on_change(listener: ChangeListener) -> ChangeListener:
-    """Call the listener with the changed project and the names of its changed columns, stream locked."""
+    """Call the listener with the changed project, the names of its changed columns, and the run whose start
+    brought the change (its wire id) if one did; stream locked.
+    """
     _on_change.append(listener)
     return listener
 
@@ -44,9 +46,9 @@ def created(project: Project) -> None:
         listener(project)
 
 
-def changed(project: Project, names: frozenset[str]) -> None:
+def changed(project: Project, names: frozenset[str], run: str | None) -> None:
     for listener in _on_change:
-        listener(project, names)
+        listener(project, names, run)
 
 
 def deleting(project: Project) -> list[str]:

@@ -106,10 +106,11 @@ def accept_settings(
     return _saved(project, before, by=by)
 
 
-def refresh_settings(project: Project) -> Project:
+def refresh_settings(project: Project, *, run: str | None = None) -> Project:
     """Take what the repository says by now. Asks git: not for inside a transaction.
 
-    A repository that can't be read says what it said.
+    A repository that can't be read says what it said. `run`: the wire id of the one whose start asks. Raises
+    DomainError, and takes nothing, where the project's state doesn't allow it.
     """
     try:
         file = settings.read(project)
@@ -119,7 +120,7 @@ def refresh_settings(project: Project) -> Project:
     known = Project.objects.filter(pk=project.pk).values_list("repository_hash", flat=True)
     if list(known) == [file.hash if file else None]:
         return project
-    return _take_settings(project, file)
+    return _take_settings(project, file, run)
 
 
 def first_settings(project: Project) -> Project:
@@ -135,15 +136,17 @@ def first_settings(project: Project) -> Project:
 
 
 @bus.atomically
-def _take_settings(project: Project, file: settings.RepositoryFile | None) -> Project:
+def _take_settings(
+    project: Project, file: settings.RepositoryFile | None, run: str | None
+) -> Project:
     bus.lock(project.pk)
     project = fresh(project)
     before = copy.copy(project)
     settings.take(project, file)
-    return _saved(project, before, by=None)
+    return _saved(project, before, by=None, run=run)
 
 
-def _saved(project: Project, before: Project, *, by: int | None) -> Project:
+def _saved(project: Project, before: Project, *, by: int | None, run: str | None = None) -> Project:
     """Store what differs; tell the others of it if they can see it."""
     names = [field.attname for field in Project._meta.concrete_fields]
     changed = [name for name in names if getattr(project, name) != getattr(before, name)]
@@ -153,7 +156,7 @@ def _saved(project: Project, before: Project, *, by: int | None) -> Project:
     project.save(update_fields=[*changed, "updated_at"])
     if visible:
         bus.publish(ProjectUpdated(project_id=project.pk, project=project), by=by)
-        lifecycle.changed(project, frozenset(changed))
+        lifecycle.changed(project, frozenset(changed), run)
     return project
 
 
