@@ -38,7 +38,8 @@ def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) ->
             session,
             AgentMessage.Role.SYSTEM,
             "status",
-            "The agent could not open its earlier conversation; it was given a summary in a new one.",
+            "The agent could not open its earlier conversation; it was given the task and its last words in"
+            " a new one.",
         )
     sessions.changed(session)
 

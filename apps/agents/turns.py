@@ -20,13 +20,32 @@ from apps.events import bus
 from apps.runs.kinds import Claim
 
 REMEMBERED = 2_000
+RULE = "\n\n---\n\n"
+INTERRUPTED = (
+    "Your work on the following was interrupted by a restart. Parts of it may be done already, also the"
+    " last command you ran. Look at the working directory first, then finish what is left. Do not start"
+    " over."
+)
+LIMITED = (
+    "Your work on the following was stopped by the model provider's limit, which is over now. Parts of it"
+    " may be done already, also the last command you ran. Look at the working directory first, then go"
+    " on where you stopped; do not start over."
+)
 
 
 @dataclass(frozen=True)
 class Prompt:
+    """What a turn says. `note`: it was said before and is taken up again; why, and what to do first."""
+
     turn_id: int
-    text: str
-    resumed: bool
+    words: str
+    is_task: bool
+    note: str | None = None
+
+    @property
+    def text(self) -> str:
+        """For an agent that knows the conversation, so that it need only be reminded of words it has got."""
+        return self.words if self.note is None else f"{self.note}\n\n---\n{_start(self.words)}"
 
 
 class NotOurs(Exception):
@@ -99,7 +118,11 @@ def begin(claim: Claim) -> Prompt | None:
     turn.state = Turn.State.SENT
     turn.sent_at = timezone.now()
     turn.save()
-    return Prompt(turn.pk, turn.text, resumed=False)
+    return _prompt(turn)
+
+
+def _prompt(turn: Turn, note: str | None = None) -> Prompt:
+    return Prompt(turn.pk, turn.text, turn.kind == Turn.Kind.PROMPT, note)
 
 
 def upcoming(session: AgentSession) -> Turn | None:
@@ -154,17 +177,17 @@ def _resumed(session: AgentSession, turn: Turn) -> Prompt:
     decided = requests.decisions(turn.pk)
     if decided:
         said = "The agent was started again and told what was decided."
-        text = decided_text(turn.text, decided)
+        note = decided_note(decided)
     elif turn.limit_tries:
         said = "The agent goes on after the provider's limit."
-        text = limited_text(turn.text)
+        note = LIMITED
     else:
         said = (
             "The work was interrupted; the agent was asked to look at what is done and to finish."
         )
-        text = resume_text(turn.text)
+        note = INTERRUPTED
     entries.add(session, AgentMessage.Role.SYSTEM, "status", said, turn_id=turn.pk)
-    return Prompt(turn.pk, text, resumed=True)
+    return _prompt(turn, note)
 
 
 def _from_queue(session: AgentSession) -> Turn | None:
@@ -193,7 +216,7 @@ def _from_queue(session: AgentSession) -> Turn | None:
 def _take_from_queue(session: AgentSession, turn: Turn, message: AgentMessage) -> None:
     """Its prompt leaves: the message gets its place in the transcript."""
     if session.agent_session_id is None or not _was_told(session):
-        turn.text = f"{first_prompt(session.card)}\n\n---\n\n{message.content}"
+        turn.text = with_task(session.card, message.content)
     message.index, message.rev = entries.number(session.pk, indexes=1, revs=1)
     message.queue = None
     message.turn_id = turn.pk
@@ -228,47 +251,44 @@ def first_prompt(card: Card) -> str:
     return "\n\n".join(parts)
 
 
+def with_task(card: Card, text: str) -> str:
+    """For whoever doesn't know the card: a message about it would mean nothing by itself."""
+    task = first_prompt(card)
+    return text if text.startswith(task) else f"{task}{RULE}{text}"
+
+
 def _start(text: str) -> str:
     return text[:REMEMBERED] + ("…" if len(text) > REMEMBERED else "")
 
 
-def resume_text(original: str) -> str:
-    return (
-        "Your work on the following was interrupted by a restart. Parts of it may be done already, also the"
-        " last command you ran. Look at the working directory first, then finish what is left. Do not start"
-        f" over.\n\n---\n{_start(original)}"
-    )
-
-
-def limited_text(original: str) -> str:
-    return (
-        "Your work on the following was stopped by the model provider's limit, which is over now. Parts of it"
-        " may be done already, also the last command you ran. Look at the working directory first, then go"
-        f" on where you stopped; do not start over.\n\n---\n{_start(original)}"
-    )
-
-
-def decided_text(original: str, decided: list[tuple[AgentRequest, bool]]) -> str:
+def decided_note(decided: list[tuple[AgentRequest, bool]]) -> str:
     """For an agent whose process is gone: what people decided meanwhile, and what it was all about."""
     said = "\n\n".join(requests.as_text(each, heard=heard) for each, heard in decided)
     return (
         "You stopped while you waited for a person, and were started again. What was decided:\n\n"
         f"{said}\n\nParts of your work may be done already; look at the working directory, then go on"
-        f" from there. It was about the following:\n\n---\n{_start(original)}"
+        " from there. It was about the following:"
     )
 
 
 def handover_text(session: AgentSession, prompt: Prompt) -> str:
-    """For an agent that can't take its old conversation up again: what was said last, then the prompt."""
+    """For an agent that can't take its old conversation up again: what was said last, the task, the prompt.
+
+    All of it: there is nobody to be reminded of anything.
+    """
     said = (
         AgentMessage.objects.filter(session=session, role=AgentMessage.Role.ASSISTANT, type="text")
         .order_by("-index")
         .values_list("content", flat=True)[:3]
     )
-    if not said:
-        return prompt.text
-    history = "\n\n".join(reversed([text[-REMEMBERED:] for text in said]))
-    return (
-        "You are taking over from an earlier conversation that can't be opened any more. Its last words"
-        f" were:\n\n{history}\n\n---\n\n{prompt.text}"
-    )
+    parts = [prompt.words if prompt.is_task else with_task(session.card, prompt.words)]
+    if prompt.note is not None:
+        parts.insert(0, prompt.note)
+    if said:
+        history = "\n\n".join(reversed([text[-REMEMBERED:] for text in said]))
+        parts.insert(
+            0,
+            "You are taking over from an earlier conversation that can't be opened any more. Its last words"
+            f" were:\n\n{history}",
+        )
+    return RULE.join(parts)

@@ -105,6 +105,68 @@ def after_a_death(found: Claim) -> Claim:
     return claim("w2")
 
 
+def handed_over(found: Claim) -> str:
+    """What is sent by an agent that could not open the earlier conversation."""
+    attempts.started(found, pid=1, agent_session_id="another conversation", handover=True)
+    prompt = turns.begin(found)
+    assert prompt is not None
+    return turns.handover_text(session(), prompt)
+
+
+def test_a_message_in_a_new_conversation_comes_with_the_task_that_nobody_there_knows(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    error = ("auth_failed", "The provider refused the credential.")
+    end(found, begin(found), stop_reason=None, error=error)
+    KIND.release(found)
+    messages.post(card, "go on", by=bob.pk)
+    assert handed_over(claim()) == "# Dig\n\na hole\n\n---\n\ngo on"
+
+
+def test_a_message_in_a_new_conversation_comes_with_the_last_words_and_the_task(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    prompt = begin(found)
+    factories.make_message(session(), role="assistant", content="It is deep.", index=9, queue=None)
+    end(found, prompt)
+    KIND.release(found)
+    messages.post(card, "deeper", by=bob.pk)
+    told = handed_over(claim())
+    assert told.startswith("You are taking over")
+    assert told.index("It is deep.") < told.index("# Dig\n\na hole") < told.index("deeper")
+
+
+def test_a_turn_goes_on_in_a_new_conversation_with_the_whole_of_its_task_given_once(
+    card: Card, doing: Column
+) -> None:
+    Card.objects.filter(pk=card.pk).update(prompt="a hole " * 400)
+    Column.objects.filter(pk=doing.pk).update(prompt="Use the small spade.")
+    found = start(Card.objects.get(pk=card.pk), doing)
+    begin(found)
+    found = after_a_death(found)
+    # Who knows the task already is only reminded of it.
+    assert "small spade" not in begin(found).text
+    told = handed_over(after_a_death(found))
+    assert told.startswith("Your work on the following was interrupted")
+    assert told.count("# Dig") == 1
+    assert told.endswith("Use the small spade.")
+
+
+def test_a_message_under_way_goes_on_in_a_new_conversation_with_the_task_before_it(
+    card: Card, doing: Column, bob: User
+) -> None:
+    found = start(card, doing)
+    messages.post(card, "deeper " * 400 + "by Monday", by=bob.pk)
+    assert end(found, begin(found)) is True
+    begin(found)
+    told = handed_over(after_a_death(found))
+    assert told.startswith("Your work on the following was interrupted")
+    assert told.index("# Dig\n\na hole\n\n---") < told.index("deeper")
+    assert told.endswith("by Monday")
+
+
 def test_the_task_is_sent_by_the_message_after_a_start_that_failed(
     card: Card, doing: Column, bob: User
 ) -> None:
@@ -228,7 +290,7 @@ def test_a_permission_that_may_have_been_used_is_told_as_such_and_not_given_agai
     answering.answer(card, request.pk, {"option_id": "yes"}, by=bob)
     assert waiting.news(found, [request.pk]).answers[request.pk]["granted"] is True
     again = begin(after_a_death(found))
-    assert again.resumed
+    assert again.note is not None
     assert "whether you did it is not known" in again.text
 
 
@@ -297,7 +359,8 @@ def test_after_a_crash_the_turn_under_way_comes_before_a_task_that_it_overtook(
     found = after_a_death(found)
     assert list(Turn.objects.order_by("pk").values_list("resumes", flat=True)) == [0, 1]
     again = begin(found)
-    assert (again.turn_id, again.resumed) == (sent.turn_id, True)
+    assert again.turn_id == sent.turn_id
+    assert again.note is not None
     end(found, again, stop_reason=None, error=("rate_limited", "Slow."), retry_after=3600)
     assert Turn.objects.get(pk=sent.turn_id).limit_tries == 1
 

@@ -95,6 +95,23 @@ def test_a_failed_card_stays_in_its_column_and_a_message_goes_on(
     assert board.texts(card)[-1] == "two"
 
 
+def test_another_key_leads_to_a_new_conversation_that_is_told_the_task(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[error -32000 Authentication required]")
+    board.wait_status(card, "failed")
+    key = board.api.post(
+        "/credentials", {"name": "Other", "provider": "anthropic", "apiKey": "sk-ant-another"}
+    )
+    board.api.put(f"{card.url}/credential", {"credentialId": key["id"]})
+    board.api.post(f"{card.url}/agent/message", {"content": "go on"})
+    until(lambda: len(board.prompts(card)) == 2, timeout=20, what="the second prompt")
+    task, second = board.prompts(card)
+    assert second == f"{task}\n\n---\n\ngo on"
+    assert len(board.conversations(card)) == 2
+    assert any("could not open its earlier" in each["content"] for each in board.messages(card))
+
+
 def test_bad_data_from_an_agent_is_stored_readably(board: Board, project: Project) -> None:
     card = board.work(
         project,
