@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.agents.turns import first_prompt
 from apps.cards import attachments, services
 from apps.cards.models import Attachment, Card
-from apps.common.errors import NotFound
+from apps.common.errors import NotFound, Unavailable
 from apps.common.uploads import Upload
 from apps.events.models import StoredEvent
 from apps.host import kept_files
@@ -210,6 +211,21 @@ def test_a_card_that_goes_during_the_upload_takes_the_file_with_it(
         services.attach(card, read, by=1)
     assert on_disk() == set()
     assert not Attachment.objects.exists()
+
+
+def test_why_an_upload_failed_is_said_though_the_database_goes_away_as_well(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(open_file: Any) -> Any:
+        open_file("half.txt").write(b"half of i")
+        monkeypatch.setattr(attachments, "discard", gone)
+        raise OSError(28, "No space left on device")
+
+    def gone(attachment: Attachment) -> None:
+        raise OperationalError("the connection is closed")
+
+    with pytest.raises(Unavailable, match="disk is full"):
+        services.attach(card, read, by=1)
 
 
 def test_a_full_disk_is_said_and_leaves_no_row(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import random
 import time
+import urllib.error
+import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.client import Form
 from tests.faults.conftest import Servers
 from tests.faults.proxy import CommitCutter, When
 from tests.faults.rounds import FULL, ROUNDS, share
@@ -112,6 +115,39 @@ def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
         assert titles == ["Dig"]
         assert board.api.post("/cards", body)["title"] == "Dig"
         assert len(board.api.get(f"/projects/{project.id}/cards")) == 1
+
+
+def test_a_file_that_was_stored_outlives_a_request_that_never_hears_of_it(
+    servers: Servers, tmp_path: Path
+) -> None:
+    def decide(statements: bytes) -> When | None:
+        if cutter.cuts or b'UPDATE "cards_attachment"' not in statements:
+            return None
+        cutter.closed = True
+        return "after"
+
+    with (
+        CommitCutter(servers.postgres.port, decide) as cutter,
+        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
+    ):
+        url = f"{board.card(board.make_project(), 'x').url}/attachments"
+        form = Form.with_file("the only copy")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{board.port}/api{url}",
+            form,
+            {"Content-Type": form.content_type, "Authorization": f"Bearer {board.api.token}"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        with refused.value as answer:
+            assert answer.code == 503
+            assert "Look before you repeat it" in answer.read().decode()
+        cutter.closed = False
+        until(lambda: board.api.ask("GET", "/projects")[0] == 200, what="the database is back")
+        (made,) = board.api.get(url)
+        assert made["available"] is True
+        status, content = board.api.ask("GET", f"/attachments/{made['id']}")
+        assert (status, content) == (200, "the only copy")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

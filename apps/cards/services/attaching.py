@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from apps.cards import attachments
 from apps.cards.events import CardUpdated
@@ -15,6 +16,7 @@ from apps.common.errors import NotFound, Unavailable
 from apps.common.fetching import insert
 from apps.common.uploads import Upload
 from apps.events import bus
+from apps.events.commits import Unanswered
 from apps.host import kept_files
 from apps.host.disk import host_id
 
@@ -30,8 +32,11 @@ def attach(card: Card, read: Reader, *, by: int) -> Attachment:
     try:
         upload = _receive(attachment, read)
         return _arrived(attachment, upload, by=by)
+    except Unanswered:
+        # It may be on the card by now; if it isn't, the worker's loop removes it in an hour.
+        raise
     except BaseException:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DatabaseError, InterfaceError):
             attachments.discard(attachment)
         raise
 
