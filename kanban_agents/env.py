@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 
 class EnvironmentProblem(Exception):
@@ -75,9 +75,27 @@ def _hosts(value: str) -> list[str]:
     return hosts
 
 
+def _split(value: str) -> SplitResult:
+    """With words of its own: urllib's quote what it stumbles over, which may be a part of a password."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(_BROKEN_URL) from None
+    if parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ValueError(_BROKEN_URL)
+    return parts
+
+
+_BROKEN_URL = (
+    "can't be read as a URL; what is special there must be percent-encoded in a user's name, a password and"
+    " a path (/ as %2F, # as %23, ? as %3F, @ as %40, : as %3A, % as %25), and a port is a number"
+)
+
+
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
-        parts = urlsplit(value)
+        parts = _split(value)
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(
                 f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}"
@@ -153,7 +171,7 @@ def _oauth_client(provider: str, fields: dict[str, Any]) -> OAuthClient:
 
 
 def _encrypted_url(name: str, value: str) -> None:
-    parts = urlsplit(value)
+    parts = _split(value)
     plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if not parts.hostname or not (parts.scheme == "https" or plain):
         raise ValueError(f"{name} must begin with https://")

@@ -71,6 +71,7 @@ def test_a_machine_without_git_is_told_so(serve: Serve, tmp_path: Path) -> None:
         ("KANBAN_PROT", "37100"),
         ("KANBAN_PORT", "seven"),
         ("KANBAN_DATABASE_URL", "mysql://127.0.0.1/kanban"),
+        ("KANBAN_DATABASE_URL", "postgresql://kanban:secret/x@127.0.0.1/kanban"),
         ("KANBAN_SECRET_KEY", "short"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -78,6 +79,37 @@ def test_a_secret_is_never_in_the_message() -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         load(HOME | {"KANBAN_DATABASE_URL": "mysql://root:hunter2@db/x"})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "hunter2/x",
+        "hunter2#x",
+        "hunter2?x",
+        "37100/hunter2",
+        "[hunter2",
+        "[hunter2]",
+        "hunter2\u2100",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("KANBAN_DATABASE_URL", "postgresql://kanban:{}@db/kanban"),
+        ("KANBAN_REDIS_URL", "redis://kanban:{}@cache:6379/0"),
+    ],
+)
+def test_a_password_that_breaks_its_url_is_not_shown_and_how_to_write_it_is(
+    name: str, url: str, password: str
+) -> None:
+    with pytest.raises(EnvironmentProblem) as caught:
+        load(HOME | {name: url.format(password)})
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert "hunter2" not in message
+    assert "percent-encoded" in message
+    load(HOME | {name: url.format(quote(password, safe=""))})
     assert "hunter2" not in repr(load(HOME | {"KANBAN_SETUP_CODE": "hunter2"}))
 
 
