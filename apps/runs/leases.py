@@ -86,6 +86,8 @@ class Observer:
     host_id: str
     data_dir: Path
     since: float = field(default_factory=time.monotonic)
+    # When its own beat was last stored.
+    beaten_at: float = field(default_factory=time.monotonic)
     seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     hosts: dict[str, tuple[frozenset[tuple[str, int]], float]] = field(default_factory=dict)
     looked_at: float = field(default_factory=time.monotonic)
@@ -104,32 +106,49 @@ class Observer:
             .exclude(pk=self.worker_id)
             .values_list("id", "beat")
         )
+        now = self._look()
+        return [worker_id for worker_id, count in rows if self._is_dead(worker_id, count, now)]
+
+    def is_still_dead(self, worker_id: str) -> bool:
+        """For whatever acts on a death: one that had to wait for the database may be none any more."""
+        row = Worker.objects.filter(pk=worker_id).values_list("beat", flat=True).first()
+        now = self._look()
+        return row is None or self._is_dead(worker_id, row, now)
+
+    def _look(self) -> float:
+        """The time of a look at beats, which may show that others could not beat meanwhile."""
         # Counted from answer to answer: a try that the database refused has seen nothing.
         now = time.monotonic()
-        if now - self.looked_at > DEAD_AFTER_S / 3:
-            # This process itself stood still (a paused container, a sleeping laptop): so may the others.
+        # This process itself stood still (a paused container, a sleeping laptop), or the database answers but
+        # stores nothing (a full disk, a standby): so it may be for the others.
+        if now - self.looked_at > DEAD_AFTER_S / 3 or now - self.beaten_at > 2 * BEAT_EVERY_S:
             self.database_was_gone()
         self.looked_at = now
-        found: list[str] = []
-        for worker_id, count in rows:
-            if self._lock_is_free(worker_id):
-                found.append(worker_id)
-                continue
-            last = self.seen.get(worker_id)
-            if last is None or last[0] != count:
-                self.seen[worker_id] = (count, now)
-            elif now - last[1] >= DEAD_AFTER_S and now - self.since >= DEAD_AFTER_S:
-                found.append(worker_id)
-        return found
+        return now
+
+    def _is_dead(self, worker_id: str, count: int, now: float) -> bool:
+        if self._lock_is_free(worker_id):
+            return True
+        last = self.seen.get(worker_id)
+        if last is None or last[0] != count:
+            self.seen[worker_id] = (count, now)
+            return False
+        return now - last[1] >= DEAD_AFTER_S and now - self.since >= DEAD_AFTER_S
 
     def gone_hosts(self, hosts: set[str]) -> list[str]:
-        """Which of these other hosts have shown no sign of a worker for KANBAN_HOST_GONE_AFTER seconds."""
+        """Which of these other hosts have shown no sign of a worker for KANBAN_HOST_GONE_AFTER seconds.
+
+        To be asked again by whatever acts on it, like `is_still_dead`.
+        """
         beats: dict[str, set[tuple[str, int]]] = {host: set() for host in hosts - {self.host_id}}
         rows = Worker.objects.filter(host_id__in=beats).values_list("host_id", "id", "beat")
         for host, worker_id, count in rows:
             beats[host].add((worker_id, count))
         now = time.monotonic()
-        if now - self.hosts_looked_at > settings.HOST_GONE_AFTER_S / 2:
+        if (
+            now - self.hosts_looked_at > settings.HOST_GONE_AFTER_S / 2
+            or now - self.beaten_at > 2 * BEAT_EVERY_S
+        ):
             # This process stood still, or the database did: nobody could be seen.
             self.hosts.clear()
         self.hosts_looked_at = now
@@ -144,8 +163,9 @@ class Observer:
 
     def forget_host(self, host_id: str) -> None:
         """Its runs have ended; a worker of it that lives on after all signs on again."""
-        with turn():
-            Worker.objects.filter(host_id=host_id).delete()
+        if self.gone_hosts({host_id}):
+            with turn():
+                Worker.objects.filter(host_id=host_id).delete()
 
     def _lock_is_free(self, worker_id: str) -> bool:
         path = locks(self.data_dir) / worker_id
@@ -158,9 +178,10 @@ class Observer:
         return True
 
     def forget(self, worker_id: str) -> None:
-        """Its runs have all been taken over."""
-        sign_off(worker_id, self.data_dir)
-        self.seen.pop(worker_id, None)
+        """Its runs have all been taken over, unless it turned out to live."""
+        if self.is_still_dead(worker_id):
+            sign_off(worker_id, self.data_dir)
+            self.seen.pop(worker_id, None)
 
 
 _started = time.monotonic()

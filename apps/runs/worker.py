@@ -47,7 +47,6 @@ class Loop(Threads):
         self.sink = Sink()
         self.outputs = Outputs(self.loop)
         self.handles: dict[tuple[str, int], Handle] = {}
-        self.beaten_at = time.monotonic()
         self.letting_go: dict[tuple[str, int], asyncio.Task[None]] = {}
         self.told_stuck: set[tuple[str, int, int]] = set()
 
@@ -118,7 +117,7 @@ class Loop(Threads):
             if not alive:
                 # Somebody took us for dead: our runs have other fences, and _flags will find that out.
                 await self.database(self._sign_on_again, self.beat_pool)
-            self.beaten_at = time.monotonic()
+            self.observer.beaten_at = time.monotonic()
             await asyncio.sleep(leases.BEAT_EVERY_S)
 
     def _sign_on(self) -> None:
@@ -236,7 +235,7 @@ class Loop(Threads):
         await self.database(lambda: kind.say(claim, text))
 
     async def _claim(self) -> None:
-        if time.monotonic() - self.beaten_at >= leases.DEAD_AFTER_S:
+        if time.monotonic() - self.observer.beaten_at >= leases.DEAD_AFTER_S:
             # Others may have taken this worker for dead; what it claims under that name, they would take.
             return
         closing = free_bytes(self.data_dir) < limits.LOW_DISK_BYTES
@@ -341,10 +340,12 @@ class Loop(Threads):
         return dead + leases.without_row(owners - {*dead, self.lease.worker_id})
 
     async def _take_over(self, kind: Kind, run_id: int, dead: str, at: datetime) -> None:
+        def work() -> None:
+            if self.observer.is_still_dead(dead):
+                kind.take_over(run_id, dead=dead, worker_id=self.lease.worker_id, at=at)
+
         try:
-            await self.database(
-                lambda: kind.take_over(run_id, dead=dead, worker_id=self.lease.worker_id, at=at)
-            )
+            await self.database(work)
         except Exception:
             # One row that can't be understood must not end every worker that comes upon it.
             logger.exception("%s %s can't be taken over; it is tried again", kind.name, run_id)
@@ -362,9 +363,13 @@ class Loop(Threads):
                 await self._abandon(host)
 
     async def _abandon(self, host: str) -> None:
+        def work(kind: Kind) -> None:
+            if self.observer.gone_hosts({host}):
+                kind.abandon(host)
+
         left: set[str] = set()
         for kind in kinds():
-            await self.database(partial(kind.abandon, host))
+            await self.database(partial(work, kind))
             left |= await self.database(kind.hosts)
         if host not in left:
             await self.database(lambda: self.observer.forget_host(host))

@@ -110,6 +110,7 @@ def postgres(_postgres: PostgreSQL) -> Iterator[PostgreSQL]:
     yield _postgres
     if _postgres.process is not None:
         _postgres.thaw()
+        _postgres.allow_writes()
 
 
 @pytest.fixture

@@ -124,6 +124,17 @@ class PostgreSQL:
     def thaw(self) -> None:
         self._signal_group(signal.SIGCONT)
 
+    def refuse_writes(self) -> None:
+        """It answers and stores nothing, like a standby that has not been promoted yet."""
+        self._set("ALTER SYSTEM SET default_transaction_read_only = on")
+
+    def allow_writes(self) -> None:
+        self._set("ALTER SYSTEM RESET default_transaction_read_only")
+
+    def _set(self, sql: str) -> None:
+        self.ask("postgres", sql)
+        self.ask("postgres", "SELECT pg_reload_conf()")
+
     def _signal_group(self, number: signal.Signals) -> None:
         assert self.process is not None
         # Each backend leads a process group of its own.

@@ -97,9 +97,15 @@ def test_without_a_worker_cards_are_queued_and_say_so_and_health_is_503(crew: Cr
     assert crew.health()[0] == 200
 
 
+@pytest.mark.parametrize("outage", ["frozen", "read-only"])
 def test_an_outage_of_the_database_makes_no_worker_seem_dead(
-    servers: Servers, tmp_path: Path
+    servers: Servers, tmp_path: Path, outage: str
 ) -> None:
+    postgres = servers.postgres
+    begin, end = {
+        "frozen": (postgres.freeze, postgres.thaw),
+        "read-only": (postgres.refuse_writes, postgres.allow_writes),
+    }[outage]
     with crew_in(tmp_path / "crew", **servers.environment) as crew:
         crew.add_worker()
         project = crew.make_project()
@@ -107,9 +113,9 @@ def test_an_outage_of_the_database_makes_no_worker_seem_dead(
         for card in cards:
             crew.wait_said(card, "line 1")
         before = {card.id: [each.pid for each in alive(crew, card)] for card in cards}
-        servers.postgres.freeze()
+        begin()
         time.sleep(30)
-        servers.postgres.thaw()
+        end()
         # Whoever looked at once would see beats that stood still for twice as long as they may.
         ends = time.monotonic() + 20
         while time.monotonic() < ends:

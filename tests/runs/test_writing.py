@@ -57,6 +57,7 @@ def test_workers_come_and_go_in_their_turn(tmp_path: Path) -> None:
     Worker.objects.create(id="w2", host_id="h1", pid=1)
     assert in_its_turn(lambda: observer.forget("w2"), nobody)
     Worker.objects.create(id="w3", host_id="h2", pid=1)
+    observer.hosts["h2"] = frozenset({("w3", 0)}), float("-inf")
     assert in_its_turn(lambda: observer.forget_host("h2"), nobody)
 
 
