@@ -247,9 +247,13 @@ class Loop(Threads):
                 self._start(kind, claim)
 
     def _start(self, kind: Kind, claim: Claim) -> None:
-        handle = Handle(claim)
         key = (kind.name, claim.run_id)
-        self.handles[key] = handle
+        if key in self.handles:
+            # A failover has lost the claim that this run has. Once it has ended, `_reconcile` lets go of the
+            # new one, whose fence may be the same: both are swept before anybody begins again.
+            self.handles[key].lost.set()
+            return
+        handle = self.handles[key] = Handle(claim)
         handle.task = asyncio.create_task(self._run(kind, handle), name=claim.wire_id)
 
     async def _run(self, kind: Kind, handle: Handle) -> None:
