@@ -246,11 +246,10 @@ def _take(session_id: int, project_id: int, worker_id: str, host_id: str) -> Cla
         sessions.ended_as_cancelled(session)
         cards.defer_card(session.card, found.code, found.message)
         return None
-    if session.fence == 0:
-        # What was decided while it waited counts: a stricter mode, another agent.
-        equipment = found if isinstance(found, gate.Equipment) else gate.equip(session.card)
-        if isinstance(equipment, gate.Equipment):
-            sessions.equip(session, equipment)
+    # What was decided while it waited counts, or since its last attempt: a stricter mode, another agent.
+    equipment = found if isinstance(found, gate.Equipment) else gate.equip(session.card)
+    if isinstance(equipment, gate.Equipment):
+        sessions.equip(session, equipment)
     session.state = State.STARTING
     session.worker_id = worker_id
     session.host_id = host_id

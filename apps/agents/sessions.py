@@ -88,11 +88,15 @@ def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSes
 
 
 def equip(session: AgentSession, equipment: gate.Equipment) -> None:
-    """What it works with; the session is not saved here."""
+    """What it works with; the session is not saved here.
+
+    Its mode is settled by its first attempt: later on an approved plan or a message goes on in it.
+    """
     session.preset = equipment.preset.id
     session.model = equipment.model
     session.credential_id = equipment.credential.credential_id if equipment.credential else None
-    session.permission_mode = equipment.permission_mode
+    if session.fence == 0:
+        session.permission_mode = equipment.permission_mode
 
 
 def card_entered_active(card: Card, *, by: int | None, did: str) -> None:

@@ -34,6 +34,12 @@ name = "Fake"
 command = ["true"]
 needs_credential = false
 modes = { ask = "ask", plan = "plan" }
+[other]
+name = "Other"
+command = ["true"]
+needs_credential = false
+modes = { ask = "ask", plan = "plan" }
+plan_options = { ask = ["manual"] }
 """
 
 
@@ -89,8 +95,10 @@ def session() -> AgentSession:
     return AgentSession.objects.order_by("-pk")[0]
 
 
-def ask(found: Claim, prompt: turns.Prompt, kind: str = "permission") -> AgentRequest:
-    options = [{"optionId": "yes", "name": "Allow", "kind": "allow_once"}]
+def ask(
+    found: Claim, prompt: turns.Prompt, kind: str = "permission", option: str = "yes"
+) -> AgentRequest:
+    options = [{"optionId": option, "name": "Allow", "kind": "allow_once"}]
     asked = requests.Asked(kind=kind, title="Deploy", fingerprint="f", options=options)
     opened = waiting.ask(found, prompt.turn_id, asked)
     assert opened is not None
@@ -240,6 +248,29 @@ def test_a_mode_that_was_tightened_while_the_session_waited_counts(
     assert session().permission_mode == "unattended"
     Project.objects.filter(pk=card.project_id).update(permission_mode="ask")
     claim()
+    assert session().permission_mode == "ask"
+
+
+def test_a_plan_is_approved_as_the_agent_that_made_it_means_it(
+    api: Any, card: Card, doing: Column, bob: User
+) -> None:
+    Project.objects.filter(pk=card.project_id).update(permission_mode="plan")
+    found = start(Card.objects.get(pk=card.pk), doing)
+    end(found, begin(found))
+    KIND.release(found)
+    key = factories.make_credential(bob)
+    Project.objects.filter(pk=card.project_id).update(
+        agent="other", model="large", credential=key, permission_mode="unattended"
+    )
+    messages.post(card, "go on", by=bob.pk)
+    found = claim()
+    stored = session()
+    assert (stored.preset, stored.model, stored.credential_id) == ("other", "large", key.pk)
+    # It goes on as it was; what was set since is for the next session.
+    assert stored.permission_mode == "plan"
+    request = ask(found, begin(found), kind="plan", option="manual")
+    url = f"/api/projects/{card.project_id}/cards/{card.pk}/agent/requests/{request.pk}/answer"
+    api(bob).post(url, {"optionId": "manual"}, 200)
     assert session().permission_mode == "ask"
 
 
