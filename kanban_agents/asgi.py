@@ -11,22 +11,28 @@ from kanban_agents.servers import UPLOADS
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
 # Git, providers, many cards at once: what may take over a second must not hold up what takes a millisecond.
+# Directories may be large, or lie on a network's disk that doesn't answer.
 _SLOW = re.compile(
-    r"^/api/.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?"
-    r"|clean-all|bulk|oauth/callback)(?:/|$)"
+    r"^/api/(?:filesystem|.*/(?:diff|files|summary|verify|merge|push|pull-request|sync|export|backups?"
+    r"|clean-all|bulk|oauth/callback))(?:/|$)"
 )
 # What the repository says of the project's settings is read from git.
 _SETTINGS = re.compile(r"^/api/projects/[^/]+/settings(?:/|$)")
-# Asks git whether something would be lost, or the host that has the worktree.
-_DELETES_CARD = re.compile(r"^/api/projects/[^/]+/cards/[^/]+/?$")
+# Asks git what the directory is.
+_PROJECTS = re.compile(r"^/api/projects/?$")
+# A card asks git whether something would be lost, or the host that has the worktree. A board or a project
+# takes all that its agents have ever said with it.
+_DELETES_MUCH = re.compile(r"^/api/projects/[^/]+(?:/(?:cards|boards)/[^/]+)?/?$")
 
 
 def is_slow(method: str, path: str) -> bool:
     if method == "DELETE":
-        return bool(_SLOW.match(path) or _DELETES_CARD.match(path))
+        return bool(_SLOW.match(path) or _DELETES_MUCH.match(path))
     if _SLOW.match(path) or _SETTINGS.match(path):
         return True
-    return method == "POST" and any(pattern.match(path) for pattern, _ in UPLOADS)
+    if method != "POST":
+        return False
+    return bool(_PROJECTS.match(path)) or any(pattern.match(path) for pattern, _ in UPLOADS)
 
 
 def _assemble() -> Any:
