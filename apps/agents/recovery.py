@@ -35,7 +35,8 @@ CRASH_LOOP = (
 def host_gone() -> str:
     return (
         f"The host that has this session's worktree has had no worker for {settings.HOST_GONE_AFTER_S} s."
-        " Start its worker again, then send a message to go on."
+        " Start its worker again, then send a message to go on. If it doesn't come back, move the card away"
+        " and back: it starts on another host from its branch, without what was not committed."
     )
 
 

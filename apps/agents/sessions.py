@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from apps.agents import calls, entries, followups, gate, requests, turns
+from apps.agents import binding, calls, entries, followups, gate, requests, turns
 from apps.agents.events import AgentStatus
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import ColumnType
@@ -79,6 +79,7 @@ def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSes
         started_by_id=by,
     )
     equip(session, equipment)
+    binding.bind(session)
     session.line_up()
     insert(session)
     insert(Turn(session=session, kind=Turn.Kind.PROMPT, text=""))

@@ -49,6 +49,14 @@ def in_place(project: Project) -> bool:
     return not (project.is_git and project.worktree)
 
 
+def host_of(card: Card) -> str | None:
+    """The host that has the card's worktree; None where its next agent needs none or there is none yet."""
+    if in_place(card.project):
+        return None
+    ready = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY)
+    return ready.values_list("host_id", flat=True).first()
+
+
 def directory(card_id: int) -> Path:
     return Path(settings.DATA_DIR) / "worktrees" / public_id("card", card_id)
 

@@ -1,0 +1,28 @@
+"""On which host a card goes on: the one that has its worktree, with work in it that is nowhere else."""
+
+from __future__ import annotations
+
+from apps.agents.models import AgentSession
+from apps.cards import worktrees
+from apps.runs.models import Worker
+
+
+def bind(session: AgentSession) -> None:
+    """Before a card's next session is queued; it is not saved here.
+
+    It waits for that host also while no worker of it is there, as at a restart. Only a host that was given up
+    and has not come back has lost the card: then whoever has a place makes the worktree again.
+    """
+    host_id = worktrees.host_of(session.card)
+    if host_id is None:
+        return
+    if not Worker.objects.filter(host_id=host_id).exists():
+        if _given_up(session.card_id, host_id):
+            return
+        session.queue_reason = "host_away"
+    session.host_id = host_id
+
+
+def _given_up(card_id: int, host_id: str) -> bool:
+    newest = AgentSession.objects.filter(card_id=card_id).order_by("-pk")
+    return newest.values_list("host_id", "error_code").first() == (host_id, "host_gone")

@@ -1,0 +1,100 @@
+"""Several hosts: a card's next step runs where its worktree is."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.accounts.models import User
+from apps.agents import attempts
+from apps.agents.claims import AgentKind
+from apps.agents.models import AgentSession
+from apps.boards.models import Column
+from apps.cards.models import Card, Worktree
+from apps.projects.models import Project
+from apps.runs.kinds import Claim
+from apps.runs.models import Worker
+from tests import factories
+from tests.client import Api
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+KIND = AgentKind()
+
+
+@pytest.fixture
+def card(project: Project, alice: User) -> Card:
+    """Its first step has ended on host `a`, in a worktree there; it stands in the backlog again."""
+    project.credential = factories.make_credential(
+        alice, provider="openai-compatible", base_url="http://127.0.0.1:9", model="m"
+    )
+    project.save(update_fields=["credential"])
+    for host in "ab":
+        Worker.objects.create(id=f"w-{host}", host_id=host, pid=1)
+    card = factories.make_card(project, column=factories.column(project, "active"))
+    first = claimed_by("a")
+    assert first is not None
+    Worktree.objects.create(
+        card_id=card.pk, project_id=project.pk, host_id="a", path="/x", state=Worktree.State.READY
+    )
+    attempts.end_turn(first, None, stop_reason="cancelled", error=None)
+    KIND.release(first)
+    move(card, factories.column(project))
+    return card
+
+
+def claimed_by(host: str) -> Claim | None:
+    return KIND.claim(f"w-{host}", host, closing=False)
+
+
+def move(card: Card, column: Column | None = None) -> None:
+    column = column or factories.column(card.project, "active")
+    url = f"/api/projects/{card.project_id}/cards/{card.pk}/move"
+    Api(card.project.owner).patch(url, {"columnId": column.pk})
+
+
+def gone(host: str) -> None:
+    Worker.objects.filter(host_id=host).delete()
+    KIND.abandon(host)
+
+
+def test_the_next_step_waits_for_the_host_that_has_the_worktree(card: Card) -> None:
+    move(card)
+    assert claimed_by("b") is None
+    assert claimed_by("a") is not None
+
+
+def test_it_waits_also_while_that_hosts_worker_is_being_restarted(card: Card) -> None:
+    Worker.objects.filter(host_id="a").delete()
+    move(card)
+    assert claimed_by("b") is None
+    agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
+    assert "the host that has" in Api(card.project.owner).get(agent)["statusText"]
+    assert claimed_by("a") is not None
+
+
+def test_a_host_that_was_given_up_frees_the_card(card: Card, project: Project) -> None:
+    move(card)
+    gone("a")
+    session = AgentSession.objects.get(card=card, error_code="host_gone")
+    assert "Start its worker" in (session.error_message or "")
+    move(card, factories.column(project))
+    move(card)
+    assert claimed_by("b") is not None
+
+
+def test_a_host_that_came_back_has_its_cards_again(card: Card, project: Project) -> None:
+    move(card)
+    gone("a")
+    Worker.objects.create(id="w-new", host_id="a", pid=2)
+    move(card, factories.column(project))
+    move(card)
+    assert claimed_by("b") is None
+    assert claimed_by("a") is not None
+
+
+def test_agents_of_the_projects_own_directory_are_bound_to_no_host(
+    card: Card, project: Project
+) -> None:
+    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
+    move(card)
+    assert claimed_by("b") is not None
