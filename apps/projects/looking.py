@@ -11,24 +11,23 @@ from apps.accounts.models import User
 from apps.common.errors import Forbidden
 from apps.host import paths
 from apps.host.errors import PathRefused
-from apps.projects.memberships import memberships
-from apps.projects.models import Project
+from apps.projects.memberships import directories
 
 
 class View:
     """What one person may see: below the roots and in their projects, less what is others' or the server's.
 
-    Of projects that lie in each other the innermost decides. Two queries, for any number of paths.
+    Of projects that lie in each other the innermost decides. One query, for any number of paths.
     """
 
     def __init__(self, user: User) -> None:
-        reached = {Path(each.project.path): each.project.pk for each in memberships(user)}
-        mine = set(reached.values())
-        others = Project.objects.exclude(pk__in=mine).values_list("path", flat=True)
+        known = directories(user)
+        reached = [Path(path) for path, role in known if role is not None]
+        others = [path for path, role in known if role is None]
         # Stored as they really are. Where one became a link, what that leads to isn't the project's: its
         # people see it no more, and others as little as before, should only the link be new.
         self._projects = [each for each in reached if os.path.realpath(each) == str(each)]
-        self._moved = reached.keys() - set(self._projects)
+        self._moved = set(reached) - set(self._projects)
         hidden = {Path(place) for each in others for place in (each, os.path.realpath(each))}
         self._others = hidden - set(self._projects)
         self.roots = [Path(os.path.realpath(each)) for each in settings.FS_ROOTS]

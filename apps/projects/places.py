@@ -12,7 +12,7 @@ from apps.accounts.models import User
 from apps.common.errors import Forbidden, Invalid
 from apps.host import git, paths
 from apps.host.errors import HostError
-from apps.projects.memberships import Role, memberships
+from apps.projects.memberships import Role, directories
 from apps.projects.models import Project
 
 _PATHS = 0x70617468  # "path"
@@ -66,8 +66,7 @@ def _refuse_if_taken(path: Path, user: User) -> None:
     """Whoever could put a project around, into or on top of another's would have the run of its files."""
     if user.is_super_admin:
         return
-    administered = [each.project.pk for each in memberships(user) if each.role is Role.ADMIN]
-    others = Project.objects.exclude(pk__in=administered).values_list("path", flat=True)
+    others = [other for other, role in directories(user) if role is not Role.ADMIN]
     if any(paths.relation(path, Path(other)) for other in others):
         raise Forbidden(
             "A project of somebody else's lies here, above or below. Ask its admin to add you to it.",

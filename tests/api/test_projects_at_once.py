@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import connection
 
 from apps.accounts.models import User
 from apps.projects.models import Project
@@ -71,3 +73,22 @@ def test_two_projects_of_one_person_in_each_other_are_both_made(
 ) -> None:
     outer, inner = folders(tmp_path, 0)
     assert at_once([making(alice, outer), making(alice, inner)]) == [201, 201]
+
+
+def test_ones_own_project_that_comes_during_the_look_is_not_taken_for_somebody_elses(
+    alice: User, tmp_path: Path
+) -> None:
+    outer, inner = folders(tmp_path, 0)
+    made = False
+
+    def meanwhile(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        nonlocal made
+        answer = execute(sql, *rest)
+        if "projects_project" in sql and not made:
+            made = True
+            factories.make_project(alice, path=inner)
+        return answer
+
+    with connection.execute_wrapper(meanwhile):
+        assert making(alice, outer)() == 201
+    assert Project.objects.count() == 2
