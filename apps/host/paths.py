@@ -94,18 +94,35 @@ def open_inside(root: Path, user_path: str, flags: int = os.O_RDONLY) -> int:
     return open_allowed(path, lambda real: _within(str(real), base), flags)[0]
 
 
-def excluded(real: Path, *, data_dir: Path, home: Path | None = None) -> bool:
-    """Whether nobody may browse it or make it a project: the data directory and what is in it, what is hidden
-    directly in the server user's home (`.ssh`, `.config`, …), and the kernel's own, where the server's
-    environment can be read."""
-    if any(_within(str(real), each) for each in ("/proc", "/sys")):
-        return True
-    if relation(data_dir, real) in ("equal", "contains"):
-        return True
-    owner = Path(os.path.realpath(home or Path.home()))
-    parts = Path(os.path.realpath(real)).parts
-    depth = len(owner.parts)
-    return parts[:depth] == owner.parts and len(parts) > depth and parts[depth].startswith(".")
+class Private:
+    """What nobody may browse or make a project: the data directory and what is in it, what is hidden directly
+    in the server user's home (`.ssh`, `.config`, …), and the kernel's own, where the server's environment can
+    be read.
+
+    Asks the disk where those lie once, and of a path only whether it is the data directory by another name.
+    """
+
+    def __init__(self, *, data_dir: Path, home: Path | None = None) -> None:
+        self._data = os.path.realpath(data_dir)
+        self._hidden = os.path.realpath(home or Path.home()).rstrip("/") + "/."
+        try:
+            self._data_itself: os.stat_result | None = os.stat(self._data)  # noqa: PTH116
+        except OSError:
+            self._data_itself = None
+
+    def holds(self, real: Path) -> bool:
+        path = str(real)
+        if any(_within(path, each) for each in ("/proc", "/sys", self._data)):
+            return True
+        return path.startswith(self._hidden) or self._is_data(path)
+
+    def _is_data(self, path: str) -> bool:
+        if self._data_itself is None:
+            return False
+        try:
+            return os.path.samestat(os.stat(path), self._data_itself)  # noqa: PTH116
+        except OSError:
+            return False
 
 
 def project_path(
@@ -133,7 +150,7 @@ def project_path(
         )
     # A project above the data directory would have the worktrees and secrets in itself.
     if data_dir is not None and (
-        excluded(real, data_dir=data_dir, home=home) or relation(real, data_dir) == "contains"
+        Private(data_dir=data_dir, home=home).holds(real) or relation(real, data_dir) == "contains"
     ):
         raise PathRefused(
             f"{raw} belongs to this server or holds private settings, so it can't be a project.",

@@ -30,9 +30,12 @@ class View:
         self._moved = set(reached) - set(self._projects)
         hidden = {Path(place) for each in others for place in (each, os.path.realpath(each))}
         self._others = hidden - set(self._projects)
+        self._decided = self._others.union(self._projects)
         self.roots = [Path(os.path.realpath(each)) for each in settings.FS_ROOTS]
         if user.is_super_admin:
             self.roots.append(Path(os.path.realpath(Path.home())))
+        self._open = {*self.roots, *self._projects}
+        self._private = paths.Private(data_dir=Path(settings.DATA_DIR))
 
     def first(self) -> Path:
         places = [*self.roots, *self._projects]
@@ -56,12 +59,9 @@ class View:
                     raise Forbidden(problem.message, code=problem.code) from None
 
     def allows(self, real: Path) -> bool:
-        inside = [place for place in (*self.roots, *self._projects) if real.is_relative_to(place)]
-        if not inside or paths.excluded(real, data_dir=Path(settings.DATA_DIR)):
+        """Asked of each entry of a directory: its cost doesn't grow with the number of projects."""
+        way = (real, *real.parents)
+        if self._open.isdisjoint(way) or self._private.holds(real):
             return False
-        foreign = _deepest(self._others, real)
-        return foreign < 0 or _deepest(self._projects, real) >= foreign
-
-
-def _deepest(places: list[Path] | set[Path], real: Path) -> int:
-    return max((len(place.parts) for place in places if real.is_relative_to(place)), default=-1)
+        nearest = next((place for place in way if place in self._decided), None)
+        return nearest not in self._others

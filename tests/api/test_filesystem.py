@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -128,3 +130,22 @@ def test_a_directory_of_very_many_entries_is_cut(
     monkeypatch.setattr(browsing, "MOST_ENTRIES", 3)
     found = api(charlie).get(browse(ground))
     assert (len(found["entries"]), found["truncated"]) == (3, True)
+
+
+def test_a_look_at_many_entries_resolves_no_more_paths_than_one_at_few(
+    api: Any, charlie: User, ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ground / "A" / "only").touch()
+    for number in range(50):
+        (ground / "b" / str(number)).touch()
+    resolve = os.path.realpath
+    resolved = Counter[str]()
+
+    def counted(path: Any, **options: Any) -> Any:
+        resolved[folder] += 1
+        return resolve(path, **options)
+
+    monkeypatch.setattr(os.path, "realpath", counted)
+    for folder in ("A", "b"):
+        api(charlie).get(browse(ground / folder))
+    assert resolved["A"] == resolved["b"] > 0
