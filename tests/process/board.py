@@ -163,11 +163,15 @@ class Board(Server):
         return self.wait_status(card, "completed", timeout=timeout)
 
     def wait_said(self, card: Card, text: str, *, timeout: float = 15.0) -> None:
-        """Until some message of the card contains the text; fails at once when its session has failed."""
+        """Until a message that no person wrote contains the text; fails at once when its session has failed.
+
+        A prompt names what the agent is to say, and is there before the agent is.
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             session = self.session(card)
-            if any(text in json.dumps(message) for message in self.messages(card)):
+            others = [each for each in self.messages(card) if each["role"] != "user"]
+            if any(text in json.dumps(message) for message in others):
                 return
             if session is not None and session["status"] == "failed":
                 break

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.process.board import Board, Project
+from tests.process.server import until
 
 pytestmark = pytest.mark.both_databases
 
@@ -90,8 +91,8 @@ def test_a_follow_up_posted_before_the_end_keeps_the_card_from_advancing(
     board.move(card)
     board.wait_said(card, "one")
     say(board, card.url, "[sleep 1] [say two]")
-    board.wait_said(card, "[sleep 1] [say two]")
-    time.sleep(1.2)
+    until(lambda: len(board.prompts(card)) == 2, what="the second turn")
+    time.sleep(0.5)
     assert board.get(card)["columnId"] == project.columns["In Progress"]
     board.finish(card)
     assert board.get(card)["columnId"] == project.columns["Done"]
