@@ -23,6 +23,7 @@ from apps.host.errors import SpawnFailed
 from apps.host.parent_death import no_signal_blocked, tied
 from apps.host.privacy import with_peoples_umask
 from apps.host.proc import LINUX, ProcessRef, pids, start_time, stat
+from apps.host.sweeping import SWEEP_LIMIT_S
 
 INSTALL_DIR = Path(__file__).resolve().parents[2]
 STREAM_LIMIT = 1 << 20
@@ -53,8 +54,10 @@ class Process:
         asyncio's own `wait` (before 3.13) returns only when the pipes are closed too: an agent's stray
         shell would hold up the end of its session for ever.
         """
-        with contextlib.suppress(OSError):
-            await _exited(self.pid)
+        if self._inner.returncode is None:
+            # Of one that ended long ago somebody else may have the id.
+            with contextlib.suppress(OSError):
+                await _exited(self.pid)
         while (code := self._inner.returncode) is None:
             await asyncio.sleep(0.01 if LINUX else 0.05)
         return code
@@ -147,17 +150,27 @@ def kill_group(pid: int, sig: signal.Signals = signal.SIGKILL) -> bool:
     return True
 
 
+def _signal_group(process: Process, sig: signal.Signals) -> bool:
+    """`kill_group` of a process that may have ended: what it left in its group lives on.
+
+    Not where somebody else has got its id since: then none of its group was left, and the group is theirs.
+    """
+    started = start_time(process.pid)
+    if started is not None and process.ref.start_time not in (0, started):
+        return False
+    return kill_group(process.pid, sig)
+
+
 async def terminate(process: Process, grace: float = 1.0) -> int:
     """Ask it to end (SIGTERM to the group), after `grace` seconds end it (SIGKILL); its exit status.
 
     Descendants that left the group go on: `sweeping` finds those.
     """
     if process.returncode is None:
-        kill_group(process.pid, signal.SIGTERM)
+        _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-    kill_group(process.pid, signal.SIGKILL)
-    return await process.wait()
+    return await _kill(process)
 
 
 async def terminate_group(process: Process, grace: float) -> int:
@@ -165,13 +178,21 @@ async def terminate_group(process: Process, grace: float) -> int:
 
     A shell ends at once, while what it runs may have things to put in order.
     """
-    kill_group(process.pid, signal.SIGTERM)
-    until, pause = time.monotonic() + grace, 0.02
-    while _group_lives(process.pid) and (left := until - time.monotonic()) > 0:
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * 2, 0.2)
-    kill_group(process.pid, signal.SIGKILL)
-    return await process.wait()
+    if _signal_group(process, signal.SIGTERM):
+        until, pause = time.monotonic() + grace, 0.02
+        while _group_lives(process.pid) and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, 0.2)
+    return await _kill(process)
+
+
+async def _kill(process: Process) -> int:
+    """Its status, also of one that hangs in the kernel: a sweep finds that it is there and says so."""
+    _signal_group(process, signal.SIGKILL)
+    try:
+        return await asyncio.wait_for(process.wait(), SWEEP_LIMIT_S)
+    except TimeoutError:
+        return -signal.SIGKILL
 
 
 def _group_lives(group: int) -> bool:

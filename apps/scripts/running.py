@@ -104,15 +104,16 @@ async def _ended(handle: Handle, process: processes.Process) -> tuple[int, bool]
     ]
     try:
         await asyncio.wait({exited, *asked}, return_when=asyncio.FIRST_COMPLETED)
+        if exited.done():
+            return exited.result(), False
+        stopped = handle.stop.is_set() and not handle.cancel.is_set()
+        grace = STOP_GRACE_S if handle.stop.is_set() else CANCEL_GRACE_S
+        if handle.lost.is_set():
+            grace = 0.0
+        return await processes.terminate_group(process, grace), stopped
     finally:
-        for task in asked:
+        for task in (exited, *asked):
             task.cancel()
-    if exited.done():
-        return exited.result(), False
-    stopped = handle.stop.is_set() and not handle.cancel.is_set()
-    grace = STOP_GRACE_S if handle.stop.is_set() else CANCEL_GRACE_S
-    await processes.terminate_group(process, 0.0 if handle.lost.is_set() else grace)
-    return await exited, stopped
 
 
 @contextlib.asynccontextmanager

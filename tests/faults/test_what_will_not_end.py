@@ -85,6 +85,28 @@ def test_beside_a_process_that_cannot_be_ended_nothing_is_started_and_a_sentence
     board.wait_status(card, "cancelled")
 
 
+@pytest.mark.long
+def test_an_agent_that_cannot_be_ended_is_said_to_be_there_and_goes_on_once_it_is_gone(
+    board: Board,
+) -> None:
+    card = board.work(board.make_project(), "[say one] [sleep 60]")
+    board.wait_said(card, "one")
+    agent = next(each for each in board.agents() if "fake_agent" in " ".join(each.cmdline()))
+    with unkillable(agent.pid):
+        board.api.post(f"{card.url}/agent/cancel")
+        until(
+            lambda: any("can't be ended" in each["content"] for each in board.messages(card)),
+            timeout=60,
+            what="the sentence",
+        )
+        assert board.session(card)["status"] == "cancelled"
+        board.api.post(f"{card.url}/agent/message", {"content": "[say two]"})
+        time.sleep(3)
+        assert len(board.prompts(card)) == 1
+    board.finish(card, timeout=30)
+    assert board.texts(card)[-1] == "two"
+
+
 def test_a_cancel_does_not_wait_for_a_long_checkout(board: Board, programs: Path) -> None:
     slow = slow_git(programs)
     card = board.work(board.make_project(), "[say hi]")

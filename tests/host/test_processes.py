@@ -19,7 +19,7 @@ import uvloop
 from apps.host import privacy, proc, processes
 from apps.host.errors import SpawnFailed
 from apps.host.proc import ProcessRef, alive
-from apps.host.processes import kill_group, spawn, terminate
+from apps.host.processes import kill_group, spawn, terminate, terminate_group
 from apps.host.sweeping import sweep, sweep_run
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -144,6 +144,70 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     began = time.monotonic()
     assert await terminate(process, grace=0.2) == -signal.SIGKILL
     assert time.monotonic() - began < 1.5
+
+
+@contextlib.contextmanager
+def unkillable(pid: int) -> Iterator[None]:
+    """By another process: this one is the parent, and would be told of the trace instead of the end."""
+    code = (
+        "import sys\nfrom tests.faults.tracing import unkillable\n"
+        "with unkillable(int(sys.argv[1])):\n  print('', flush=True)\n  sys.stdin.read()"
+    )
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", code, str(pid)],
+        cwd=processes.INSTALL_DIR,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with tracer:
+        assert tracer.stdout is not None
+        assert tracer.stdout.readline()
+        yield
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="made by ptrace")
+@pytest.mark.parametrize("end", [terminate, terminate_group])
+async def test_nobody_waits_for_ever_for_a_process_that_no_signal_ends(
+    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch, end: Any
+) -> None:
+    monkeypatch.setattr(processes, "SWEEP_LIMIT_S", 0.3)
+    process = await spawn(["sleep", "60"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1")
+    with unkillable(process.pid):
+        assert await asyncio.wait_for(end(process, 0.1), 3) == -signal.SIGKILL
+        assert alive(process.ref)
+    assert await asyncio.wait_for(process.wait(), 3) < 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told apart by /proc")
+@pytest.mark.parametrize("end", [terminate, terminate_group])
+async def test_a_stranger_that_has_got_the_id_of_an_ended_process_is_left_alone(
+    tmp_path: Path, host: str, end: Any
+) -> None:
+    process = await spawn(["true"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1")
+    assert await process.wait() == 0
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        process.pid = stranger.pid
+        process.ref = ProcessRef(stranger.pid, process.ref.start_time - 1)
+        assert await asyncio.wait_for(end(process, 0.1), 1) == 0
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("end", [terminate, terminate_group])
+async def test_what_an_ended_process_has_left_in_its_group_is_ended(
+    tmp_path: Path, host: str, end: Any
+) -> None:
+    process = await spawn(
+        ["sh", "-c", "sleep 60 & echo $!"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.1"
+    )
+    assert process.stdout is not None
+    child = int(await process.stdout.readline())
+    assert await process.wait() == 0
+    assert await asyncio.wait_for(end(process, 0.1), 1) == 0
+    assert await until(lambda: not alive(ProcessRef(child, 0)))
 
 
 async def test_a_missing_program_or_directory_is_said_in_a_sentence(
