@@ -34,6 +34,8 @@ from apps.host.parent_death import Tied, tied
 from apps.host.privacy import peoples_umask
 
 TIMEOUT_S = 60.0
+# To remove its locks in, once it is asked to end.
+_GRACE_S = 5.0
 _CONFIG_LIMIT = 1 << 20
 _PIECE = 1 << 16
 # Of git's error output the end is kept, in bytes.
@@ -248,9 +250,13 @@ class Call:
             ) from problem
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._end()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To git and all that it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
 
     def _end(self) -> int:
         code = self.process.wait()
@@ -309,6 +315,10 @@ class Call:
         return bytes(text), False
 
     def _too_slow(self, timeout: float) -> GitFailed:
+        # Killed it would leave its locks, and nobody but git knows which are its own.
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE_S)
         self.kill()
         return GitFailed(
             f"git {self.arguments[0]} took longer than {timeout:g} s and was stopped.",

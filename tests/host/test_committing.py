@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from apps.host import committing
 from apps.host.committing import commit_all
 from apps.host.environment import agent_environment
 from apps.host.errors import GitFailed
@@ -87,3 +89,21 @@ def test_nothing_is_started_once_nobody_waits(repository: Path) -> None:
         commit(repository, given_up=True)
     assert failed.value.code == "given_up"
     assert "?? new" in git(repository, "status", "--porcelain")
+
+
+def test_git_that_takes_too_long_leaves_no_lock_to_the_agent_that_goes_on(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = repository.parent / "slow"
+    slow.write_text("#!/bin/sh\ntrap '' TERM\nsleep 30\n")
+    slow.chmod(0o755)
+    git(repository, "config", "filter.slow.clean", str(slow))
+    (repository / ".gitattributes").write_text("*.slow filter=slow\n")
+    (repository / "a.slow").write_text("x")
+    monkeypatch.setattr(committing, "run", partial(committing.run, timeout=1))
+    with pytest.raises(GitFailed) as failed:
+        commit(repository)
+    assert failed.value.code == "git_timeout"
+    assert list((repository / ".git").rglob("*.lock")) == []
+    (repository / "a.slow").unlink()
+    assert commit(repository)
