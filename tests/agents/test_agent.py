@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from apps.agents import waiting
 from apps.agents.presets import Preset
 from apps.agents.runtime.agent import CANCEL_GRACE_S, MOST_TOKENS, Agent
 from apps.agents.runtime.failures import Failed
@@ -22,7 +24,15 @@ from apps.runs.outputs import Outputs
 from apps.runs.sink import Sink
 
 SECRET = "sk-very-secret-key"
-Start = Callable[[str], Awaitable[Agent]]
+Start = Callable[..., Awaitable[Agent]]
+
+
+class Outage:
+    """Around a run whose database comes back after a while; by then what was asked has been decided."""
+
+    async def database(self, _function: Callable[[], Any]) -> Any:
+        await asyncio.sleep(2.5)
+        return waiting.Opened(answer={"optionId": "yes", "granted": True})
 
 
 @pytest_asyncio.fixture
@@ -30,18 +40,18 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     agents: list[Agent] = []
     outputs = Outputs(asyncio.get_running_loop())
 
-    async def start(program: str) -> Agent:
+    async def start(program: str, *, mode: str = "unattended", **preset: Any) -> Agent:
         feed = Sink().feed(None, 1, 1, lambda: None)  # type: ignore[arg-type]
         transcript = Transcript(feed, Secrets([SECRET]), asyncio.get_running_loop())
         handle = Handle(Claim("session", 1, 1, "host", "worker"))
         agent = await Agent.start(
-            Preset(id="fake", name="Fake", command=(sys.executable, "-c", program)),
+            Preset(id="fake", name="Fake", command=(sys.executable, "-c", program), **preset),
             cwd=tmp_path,
             environment={"PATH": "/usr/bin:/bin"},
             marker="test",
             feed=feed,
             transcript=transcript,
-            people=People(handle, None, transcript, "unattended"),  # type: ignore[arg-type]
+            people=People(handle, Outage(), transcript, mode),  # type: ignore[arg-type]
             outputs=outputs,
         )
         agents.append(agent)
@@ -85,3 +95,23 @@ async def test_what_does_not_fit_its_column_is_cut(start: Start) -> None:
         "stopReason": "x" * 40,
         "usage": {"inputTokens": MOST_TOKENS, "outputTokens": 0},
     }
+
+
+async def test_an_agent_that_asks_while_the_database_is_away_is_not_taken_for_silent(
+    start: Start,
+) -> None:
+    agent = await start(
+        "import json, sys\n"
+        "prompt = json.loads(sys.stdin.readline())\n"
+        "options = [{'optionId': 'yes', 'name': 'Allow', 'kind': 'allow_once'}]\n"
+        "asked = {'toolCall': {'toolCallId': 'c', 'title': 'Dig'}, 'options': options}\n"
+        "method = 'session/request_permission'\n"
+        "print(json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': method, 'params': asked}), flush=True)\n"
+        "outcome = json.loads(sys.stdin.readline())['result']['outcome']\n"
+        "result = {'stopReason': outcome['optionId']}\n"
+        "print(json.dumps({'jsonrpc': '2.0', 'id': prompt['id'], 'result': result}), flush=True)\n"
+        "sys.stdin.read()\n",
+        mode="ask",
+        silence_seconds=0.5,
+    )
+    assert (await agent.prompt("dig"))["stopReason"] == "yes"

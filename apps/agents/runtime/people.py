@@ -35,13 +35,14 @@ class People:
         self.mode = mode
         self.next = asyncio.Event()
         self.parked = asyncio.Event()
+        self._asking = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any] | None]] = {}
         self._since = 0.0
 
     @property
     def asked(self) -> bool:
-        """Whether the agent waits for a person: its silence is no failure then."""
-        return bool(self._waiting)
+        """Whether the agent waits for a person, or for us to ask one: its silence is no failure then."""
+        return self._asking > 0
 
     async def permission(self, params: dict[str, Any]) -> dict[str, str]:
         """The outcome, as the protocol wants it."""
@@ -83,6 +84,15 @@ class People:
 
     async def _ask(self, asked: Asked) -> dict[str, Any] | None:
         """The stored answer; None when nobody will give one."""
+        # From here on: in an outage of the database it lasts until anybody can be asked.
+        self._asking += 1
+        try:
+            return await self._answer(asked)
+        finally:
+            self._asking -= 1
+            self.transcript.restart_clocks()
+
+    async def _answer(self, asked: Asked) -> dict[str, Any] | None:
         await self.transcript.feed.flushed()
         claim, turn_id = self.handle.claim, self.transcript.turn_id
         try:
@@ -104,7 +114,6 @@ class People:
             return await future
         finally:
             self._waiting.pop(opened.request_id, None)
-            self.transcript.restart_clocks()
 
     def withdraw(self) -> None:
         """Nobody answers any more: the agent must not wait."""
@@ -130,7 +139,7 @@ class People:
                     self.next.set()
                 waited = time.monotonic() - self._since
                 if (
-                    self.asked
+                    self._waiting
                     and not news.answers
                     and waited >= settings.PARK_AFTER_S
                     and await self.around.database(lambda: waiting.park(claim))
@@ -141,7 +150,7 @@ class People:
                 return
 
     def _patience(self) -> float | None:
-        if not self.asked:
+        if not self._waiting:
             return None
         left = settings.PARK_AFTER_S - (time.monotonic() - self._since)
         return max(left, 1.0)
