@@ -19,6 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 
 BACKLOG = 2048
+# A connection on which nothing moves for so long is closed.
+IDLE_S = 60.0
 PING_EVERY = 30
 LARGEST_FRAME = 1024 * 1024
 # A file of 25 MB, a project of 200 MB, and the multipart around it. So large that not many at once may lie
@@ -101,6 +103,13 @@ def _tame_requests() -> None:
             if not self.refused:
                 super().handleContentChunk(data)
 
+        def handle_exception(self, exception: BaseException) -> None:
+            if self._response_started:
+                # Else half an answer would pass for one that is still to come; daphne's own way raises.
+                self.channel.forceAbortClient()
+            else:
+                super().handle_exception(exception)
+
         def refuse(self) -> None:
             # Imported when needed: they want Django's settings, which a bare application has not.
             from apps.common import edge
@@ -121,8 +130,10 @@ def _tame_requests() -> None:
 
 def run_daphne(application: Any, listener: socket.socket, report: int | None) -> None:
     # daphne first: it chooses Twisted's reactor when it is imported.
-    from daphne.server import Server
+    import daphne.server  # noqa: F401
     from twisted.internet import reactor
+
+    from kanban_agents.slow_clients import Channel, Server
 
     _measure_with_monotonic_clock(reactor)
     _tame_requests()
@@ -130,6 +141,8 @@ def run_daphne(application: Any, listener: socket.socket, report: int | None) ->
     listener.listen(BACKLOG)
 
     def ready() -> None:
+        server.http_factory.protocol = Channel
+        server.http_factory.timeOut = IDLE_S
         reactor.adoptStreamPort(listener.fileno(), listener.family, server.http_factory)
         if report is not None:
             _beat(report)

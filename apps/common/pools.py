@@ -35,8 +35,8 @@ Headers = list[tuple[bytes, bytes]]
 UNDER_WAY = "kanban.under_way"
 
 _IN_MEMORY = 1_000_000
-# A client that takes nothing for so long doesn't get the rest.
-_STALLED_S = 60
+# A client that doesn't take a piece within it doesn't get the rest.
+PIECE_WITHIN_S = 120.0
 _BODYLESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -150,7 +150,12 @@ class ThreadPool:
         """Send pieces from the thread, each after the one before has gone out."""
 
         def now(message: Message) -> None:
-            asyncio.run_coroutine_threadsafe(_sent(send, message), loop).result(_STALLED_S)
+            sending = asyncio.run_coroutine_threadsafe(_sent(send, message), loop)
+            try:
+                sending.result(PIECE_WITHIN_S)
+            except TimeoutError:
+                sending.cancel()
+                raise TimeoutError(f"a client took no piece within {PIECE_WITHIN_S} s") from None
 
         now(_start(answer))
         for chunk in chunks:

@@ -1,0 +1,53 @@
+"""Answers of 8 MB and limits of seconds: `python -m tests.realtime.downloads daphne <descriptor>`.
+
+`/streamed` comes in pieces, of which `/made` says how many there have been; anything else comes whole.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+PIECE = b"x" * 256 * 1024
+PIECES = 32
+IDLE_S = 1.5
+
+
+class Pieces:
+    streaming = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(PIECES):
+            made.append(1)
+            yield PIECE
+
+
+made: list[int] = []
+
+
+def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
+    if environ["PATH_INFO"] == "/made":
+        start_response("200 OK", [])
+        return [b"%d" % len(made)]
+    start_response("200 OK", [("Content-Length", str(PIECES * len(PIECE)))])
+    return Pieces() if environ["PATH_INFO"] == "/streamed" else [PIECE] * PIECES
+
+
+def main() -> None:
+    kind, descriptor = sys.argv[1:]
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
+
+    from apps.common import pools
+    from kanban_agents import servers
+
+    servers.IDLE_S = IDLE_S
+    pools.PIECE_WITHIN_S = 2 * IDLE_S
+    pool = pools.ThreadPool(wsgi, threads=8, limit=10)
+    servers.RUNNERS[kind](pool, socket.socket(fileno=int(descriptor)), None)
+
+
+if __name__ == "__main__":
+    main()

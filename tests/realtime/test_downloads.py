@@ -1,0 +1,117 @@
+"""Clients that take what they asked for slowly, or not at all."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+
+from tests.process.server import ROOT, until
+from tests.realtime.downloads import IDLE_S, PIECE, PIECES
+
+pytestmark = pytest.mark.process
+
+SIZE = len(PIECE) * PIECES
+# What the kernel takes for a client that doesn't read, and what the server has in hand.
+UNDER_WAY = 6
+CASES = list(product(("/streamed", "/whole"), ("Connection: keep-alive", "Connection: close")))
+
+
+class Web(NamedTuple):
+    kind: str
+    port: int
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def web(request: pytest.FixtureRequest) -> Iterator[Web]:
+    with socket.socket() as listener:
+        # So that the kernel doesn't take all of an answer for a client that reads none of it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(100)
+        command = [sys.executable, "-m", "tests.realtime.downloads", request.param]
+        descriptor = listener.fileno()
+        server = subprocess.Popen([*command, str(descriptor)], cwd=ROOT, pass_fds=[descriptor])
+        try:
+            yield Web(request.param, listener.getsockname()[1])
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def asked(web: Web, path: str, *headers: str) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
+    client.settimeout(20)
+    client.connect(("127.0.0.1", web.port))
+    lines = (f"GET {path} HTTP/1.1", "Host: localhost", *headers, "", "")
+    client.sendall("\r\n".join(lines).encode())
+    return client
+
+
+def taken(client: socket.socket, *, seconds: float = 0.0) -> int:
+    """How much of the answer's body came until the connection was closed, or all of it was there."""
+    found, head = 0, b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(1)
+    began = time.monotonic()
+    while found < SIZE and (part := client.recv(1 << 16)):
+        found += len(part)
+        early = began + seconds * found / SIZE - time.monotonic()
+        time.sleep(max(0.0, early))
+    return found
+
+
+def made(web: Web) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    connection.request("GET", "/made")
+    count = int(connection.getresponse().read())
+    connection.close()
+    return count
+
+
+def test_whoever_reads_slowly_gets_all_of_it(web: Web) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        clients = [stack.enter_context(asked(web, *case)) for case in CASES]
+        assert list(threads.map(slowly, clients)) == [SIZE] * len(CASES)
+
+
+def slowly(client: socket.socket) -> int:
+    return taken(client, seconds=4 * IDLE_S)
+
+
+def test_no_more_is_read_of_a_file_than_its_client_takes(web: Web) -> None:
+    before = made(web)
+    with asked(web, "/streamed") as client:
+        client.recv(1)
+        time.sleep(0.3)
+        assert made(web) - before <= UNDER_WAY
+        assert taken(client) == SIZE
+    assert made(web) - before == PIECES
+
+
+def test_whoever_takes_nothing_is_cut_off(web: Web) -> None:
+    # What came whole uvicorn has handed on, and counts no more.
+    cases = [case for case in CASES if web.kind == "daphne" or case[0] == "/streamed"]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(asked(web, *case)) for case in cases]
+        for client in clients:
+            client.recv(1)
+        time.sleep(4 * IDLE_S)
+        for client in clients:
+            with suppress(ConnectionResetError):
+                assert taken(client) < SIZE
+
+
+def test_an_idle_connection_is_closed(web: Web) -> None:
+    with asked(web, "/made") as client:
+        until(lambda: not client.recv(1 << 16), what="closed", timeout=10)
