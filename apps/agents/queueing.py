@@ -112,7 +112,7 @@ def waiting(host_id: str) -> Iterator[Queued]:
               AND NOT s.cancel_requested AND (s.host_id IS NULL OR s.host_id = %s)
               AND (s.not_before IS NULL OR s.not_before <= %s
                    -- Put off for seconds, and the clock was set back meanwhile.
-                   OR (s.queue_reason IN (%s, %s, %s) AND s.not_before > %s))
+                   OR (s.queue_reason IN ({", ".join(["%s"] * len(put_off))}) AND s.not_before > %s))
               AND (s.queue_rank, s.queue_number, s.id) > (%s, %s, %s)
             ORDER BY s.queue_rank, s.queue_number, s.id LIMIT {READ_AT_ONCE}""",
             [*mine, *last],

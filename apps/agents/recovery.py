@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DEATHS_WITHIN = timedelta(minutes=10)
 APART = timedelta(seconds=5)
 ONE_BY_ONE = "resuming_one_by_one"
-# A frozen worker may hold a lock for as long as it likes; its successor must not fail of it.
-BUSY = ("worktree_busy", "repository_busy")
+# A frozen worker may hold a place for as long as it likes; its successor must not fail of it.
+BUSY = ("worktree_busy", "repository_busy", "path_in_use")
 CRASH_LOOP = (
     f"The worker died in this turn more than {MOST_RESUMES} times, so it is given up. Look at the server's"
     " log, then send a message to go on."

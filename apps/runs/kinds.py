@@ -7,6 +7,7 @@ one reaper.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,6 +54,8 @@ class Handle:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     # Somebody did something that the run should look at; what it is stands in its rows.
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    # What the run has for itself until its processes are gone.
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     task: asyncio.Task[None] | None = None
 
 
@@ -79,6 +82,10 @@ class Surroundings(Protocol):
         At most 10 s, in a pool that neither git nor copying can fill; longer while the system can't say what
         runs.
         """
+        ...
+
+    def sweep_dead_workers(self) -> Awaitable[None]:
+        """End what dead workers of this host have left, also of runs whose rows are gone."""
         ...
 
 

@@ -59,7 +59,7 @@ class Loop(Threads):
         logger.info("worker %s of host %s is up", self.lease.worker_id, self.host_id)
         jobs = [self._beat(), self._flags(), self._due(), self._hosts()]
         tasks = [pulse, *(asyncio.create_task(_forever(job)) for job in jobs)]
-        self._clear_up()
+        self.sweep_dead_workers()
         tick = asyncio.create_task(_forever(self._tick()))
         await self.stopping.wait()
         until = time.monotonic() + STOP_WITHIN_S
@@ -272,6 +272,7 @@ class Loop(Threads):
         claim = handle.claim
         try:
             stuck = await self.sweep(claim)
+            handle.held.close()
             if stuck:
                 await self._tell_stuck(kind, claim, stuck)
             elif not handle.lost.is_set():
@@ -305,7 +306,7 @@ class Loop(Threads):
         if not dead:
             return
         logger.warning("dead: worker %s; their runs go on here", ", ".join(dead))
-        self._clear_up()
+        self.sweep_dead_workers()
         at = timezone.now()
         for kind in kinds():
             again = await self.database(partial(kind.died_before, self.host_id, at))
@@ -317,14 +318,16 @@ class Loop(Threads):
                 await self.database(partial(kind.line_up, self.host_id, at))
         for worker_id in dead:
             await self.database(partial(self.observer.forget, worker_id))
+        # Again: only now is the lock gone of one that stands still.
+        self.sweep_dead_workers()
 
-    def _clear_up(self) -> None:
-        """Beside the tick, end what dead workers of this host have left, also of runs whose rows are gone.
+    def sweep_dead_workers(self) -> asyncio.Future[None]:
+        """It goes on by itself, whether it is awaited or not.
 
         A deleted card takes its session along: there is nothing to take over, and so nothing else that
         would look for the processes.
         """
-        self.sweep_pool.submit(self._sweep_dead_workers)
+        return self.loop.run_in_executor(self.sweep_pool, self._sweep_dead_workers)
 
     def _sweep_dead_workers(self) -> None:
         locks = leases.locks(self.data_dir)

@@ -210,7 +210,9 @@ def test_a_killed_agents_detached_grandchild_writes_nothing_two_seconds_later(
         board.wait_status(card, "cancelled")
 
 
-@pytest.mark.parametrize("who", ["the next worker", "another worker"])
+@pytest.mark.parametrize(
+    "who", ["the next worker", "another worker", "another one while it is frozen"]
+)
 def test_what_a_deleted_card_has_left_in_the_projects_own_directory_ends_with_its_worker(
     crew: Crew, who: str
 ) -> None:
@@ -220,18 +222,39 @@ def test_what_a_deleted_card_has_left_in_the_projects_own_directory_ends_with_it
     crew.wait_said(card, "one")
     until((project.path / "ticks").exists, what="the grandchild's writing")
     grandchild = next(each for each in crew.agents() if each.ppid() == 1)
-    if who == "another worker":
+    if who.startswith("another"):
         crew.add_worker()
         until(lambda: crew.log(1_000_000).count("is up") == 2, timeout=30, what="another worker")
     # It dies before it learns that the card is gone.
     crew.workers[0].send_signal(SIGSTOP)
     crew.api.delete(f"{card.url}?force=true")
-    crew.workers[0].kill()
-    crew.workers[0].wait()
+    if not who.endswith("frozen"):
+        crew.workers[0].kill()
+        crew.workers[0].wait()
     if who == "the next worker":
         assert grandchild.is_running()
         crew.add_worker()
-    until(_gone(grandchild), timeout=15, what="the grandchild's end")
+    until(_gone(grandchild), timeout=45 if who.endswith("frozen") else 15, what="its end")
+    if who.endswith("frozen"):
+        crew.workers[0].send_signal(SIGCONT)
+
+
+@pytest.mark.long
+def test_where_a_frozen_workers_agent_of_a_deleted_card_works_none_is_started(crew: Crew) -> None:
+    project = crew.make_project(worktree=False)
+    first = crew.work(project, "[grandchild ticks] [say one] [sleep 90]")
+    crew.wait_said(first, "one")
+    old = crew.agents()
+    crew.add_worker()
+    until(lambda: crew.log(1_000_000).count("is up") == 2, timeout=30, what="another worker")
+    crew.workers[0].send_signal(SIGSTOP)
+    second = crew.work(project, "[say two]")
+    crew.api.delete(f"{first.url}?force=true")
+    until(lambda: bool(crew.prompts(second)), timeout=60, what="the second's start")
+    assert _gone(*old)()
+    crew.finish(second, timeout=30)
+    assert not crew.notes("overlaps")
+    crew.workers[0].send_signal(SIGCONT)
 
 
 def test_a_killed_workers_end_is_not_that_of_another_workers_processes(

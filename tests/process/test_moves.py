@@ -121,6 +121,23 @@ def test_deleting_a_running_card_needs_force_and_then_stops_agent_and_removes_wo
     assert f"card/{card.id}" in git(project.path, "branch", "--list", "card/*")
 
 
+def test_where_a_deleted_cards_agent_still_ends_in_the_projects_own_directory_none_is_started(
+    board: Board,
+) -> None:
+    project = board.make_project(worktree=False)
+    first = board.work(project, "[ignore-cancel] [say here] [sleep 60]")
+    board.wait_said(first, "here")
+    second = board.work(project, "[say there]")
+    until(
+        lambda: board.session(second)["queueReason"] == "path_in_use", what="the second's waiting"
+    )
+    board.api.delete(f"{first.url}?force=true")
+    board.finish(second, timeout=30)
+    place = str(project.path)
+    assert len([note for note in board.notes("starts") if note["cwd"] == place]) == 2
+    assert not [note for note in board.notes("overlaps") if note["cwd"] == place]
+
+
 def test_a_dirty_worktree_is_deleted_only_by_force_and_a_patch_is_kept(
     board: Board, project: Project
 ) -> None:

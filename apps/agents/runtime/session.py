@@ -84,6 +84,7 @@ async def _run(kind: Kind, handle: Handle, around: Surroundings) -> None:
     await _room(kind, handle, around)
     known = await _known(handle, around)
     place = await workplace.prepared(handle, around, known.session)
+    await workplace.alone(handle, around, known, place.path)
     secrets = Secrets(known.hidden)
     feed = around.sink.feed(AgentLines(), claim.run_id, claim.fence, handle.lost.set)
     activity = Activity(

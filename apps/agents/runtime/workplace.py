@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from django.conf import settings
+
 from apps.agents.models import AgentMessage, AgentSession
 from apps.agents.runtime import setting
 from apps.agents.runtime.leaving import Cancelled, Interrupted, or_event
@@ -15,6 +17,7 @@ from apps.agents.runtime.setting import Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import auto_commit, worktrees
 from apps.runs.kinds import Handle, Surroundings
+from apps.runs.occupancy import Occupied, occupied
 
 T = TypeVar("T")
 
@@ -28,6 +31,17 @@ async def prepared(handle: Handle, around: Surroundings, session: AgentSession) 
     The thread can't be stopped. It holds the card's lock, so no other run meets it in the same directory.
     """
     return await _by_git(handle, around, lambda left: setting.prepare(session, handle.claim, left))
+
+
+async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path) -> None:
+    """In the project's own directory: no other agent is there, also none whose card was deleted."""
+    if not worktrees.in_place(known.session.card.project):
+        return
+    try:
+        handle.held.enter_context(occupied(settings.DATA_DIR, path, handle.claim.worker_id))
+    except Occupied:
+        raise setting.Busy("path_in_use") from None
+    await or_event(handle, around.sweep_dead_workers())
 
 
 async def commit(
