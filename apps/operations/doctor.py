@@ -217,7 +217,8 @@ def _database() -> tuple[Finding, bool]:
 
 def _database_help(*, sqlite: bool) -> str:
     if sqlite:
-        return f"look after {settings.DATABASES['default']['NAME']}, or restore a backup"
+        file = settings.DATABASES["default"]["NAME"]
+        return f"look after {file}, or put a copy back, as docs/reliability.md says"
     return "start it, or correct KANBAN_DATABASE_URL"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.management import call_command
 
 from apps.accounts.models import User
 from apps.events.models import EventStream, StoredEvent
@@ -118,6 +121,22 @@ def test_another_epoch_and_a_seq_that_never_was_must_begin_anew(
     error = client.get(_path(project, since=f"{last['epoch']}:2"), 409)
     assert error["details"]["seq"] == 2
     assert client.get(_path(project, since=f"{error['details']['epoch']}:2")) == []
+
+
+def test_after_a_copy_was_put_back_as_documented_no_lost_past_is_gone_on_from(
+    api: Any, alice: User, project: Project
+) -> None:
+    client = api(alice)
+    _cards(client, project, 2)
+    kept = client.get(_path(project))[-1]
+    EventStream.objects.update(version=1)
+    StoredEvent.objects.filter(seq=2).delete()
+    documented = (settings.BASE_DIR / "docs" / "reliability.md").read_text()
+    (line,) = re.findall(r'manage\.py shell -c "(.*)"$', documented, re.MULTILINE)
+    call_command("shell", command=line)
+    _cards(client, project, 3)
+    error = client.get(_path(project, since=f"{kept['epoch']}:{kept['seq']}"), 409)
+    assert error["code"] == "resync"
 
 
 def test_only_who_reaches_the_project_sees_it(

@@ -93,7 +93,7 @@ def test_a_database_that_is_newer_than_the_program_is_left_alone(
         database.execute("CREATE TABLE django_migrations (id INTEGER, app TEXT, name TEXT)")
         database.execute("INSERT INTO django_migrations VALUES (1, 'cards', '9999_tomorrow')")
     database.close()
-    refused(serve(), "newer", "cards.9999_tomorrow")
+    refused(serve(), "newer", "cards.9999_tomorrow", "docs/reliability.md")
     with sqlite3.connect(path) as database:
         tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     database.close()

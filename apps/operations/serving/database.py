@@ -60,7 +60,7 @@ def pending() -> set[tuple[str, str]]:
         app, name = min(newer)
         raise StartProblem(
             f"the database is newer than this program (it has {app}.{name});"
-            " run the newer version or restore an older backup"
+            " run the newer version or put an older copy back, as docs/reliability.md says"
         )
     return on_disk - applied
 
@@ -122,7 +122,11 @@ def _migrate() -> None:
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseError, DriverError) as error:
-        hint = f"; the copy from before is {copy}" if copy else ""
+        hint = (
+            f"; the copy from before is {copy}, and docs/reliability.md says how to put it back"
+            if copy
+            else ""
+        )
         raise StartProblem(f"the database can't be migrated: {_first_line(error)}{hint}") from error
 
 
