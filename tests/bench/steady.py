@@ -26,6 +26,7 @@ from tests.process.server import until
 
 _STEADY = re.compile(rb'"content":"steady (\d+) (\d+)"')
 _SESSION = re.compile(rb'"sessionId":"([^"]+)"')
+_INDEX = re.compile(rb'"index":(-?\d+)')
 # What the first moments cost, when everything begins at once, is no matter of steady work.
 _BEGINNING_S = 2.0
 
@@ -34,7 +35,9 @@ _BEGINNING_S = 2.0
 class Browsers:
     """Sockets that follow the project and some of its sessions, in a thread of their own.
 
-    `heard` has (number, seconds from the agent's write to here) by socket and session.
+    `heard` has (number, seconds from the agent's write to here) by socket and session; `lacking`, the last
+    index of what a session had said before it was followed, until that has come. Entered, they lack nothing:
+    five hundred replays are no matter of steady work.
     """
 
     port: int
@@ -45,6 +48,7 @@ class Browsers:
         default_factory=lambda: defaultdict(list)
     )
     ended: int = 0
+    lacking: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
     def __enter__(self) -> Browsers:
         self._opened, self._subscribed = threading.Event(), 0
@@ -71,7 +75,8 @@ class Browsers:
             reader.subscribe(projectId=self.project)
             for session in sessions:
                 reader.subscribe(sessionId=session)
-        while self._subscribed < sum(1 + len(sessions) for sessions in self.sessions):
+        topics = sum(1 + len(sessions) for sessions in self.sessions)
+        while self._subscribed < topics or self.lacking:
             await asyncio.sleep(0.05)
         self._opened.set()
         while not self._over.is_set():
@@ -87,8 +92,16 @@ class Browsers:
             if said is not None and session is not None:
                 took = now - int(said[2]) / 1e9
                 self.heard[number, session[1].decode()].append((int(said[1]), took))
-            elif payload.startswith(b'{"type":"subscribed"'):
+                return
+            index = _INDEX.search(payload)
+            if payload.startswith(b'{"type":"subscribed"'):
                 self._subscribed += 1
+                if session is not None and index is not None and int(index[1]) >= 0:
+                    self.lacking[number, session[1]] = int(index[1])
+            elif session is not None and index is not None:
+                owed = self.lacking.get((number, session[1]))
+                if owed is not None and int(index[1]) >= owed:
+                    del self.lacking[number, session[1]]
 
         return heard
 
