@@ -233,11 +233,12 @@ class KeptAnswers:
         start, body = sent
         if start["status"] not in (200, 304) or body.get("more_body"):
             return
-        headers = key[3]
+        _, path, query, headers = key
         # Such a request has a body, which would have to be read.
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
             return
-        size = len(body.get("body", b"")) + sum(len(n) + len(v) for n, v in headers) + _OVERHEAD
+        size = len(body.get("body", b"")) + len(path) + len(query) + _OVERHEAD
+        size += sum(len(name) + len(value) for name, value in headers)
         entry = _Entry(under_way.version, under_way.until, start, body, size)
         if not done.done():
             done.set_result(entry)
