@@ -79,16 +79,28 @@ def snapshot() -> Path | None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     target: Path = folder / f"kanban-{stamp}.sqlite3"
     draft = target.with_suffix(".partial")
-    with (
-        contextlib.closing(sqlite3.connect(f"file:{name}?mode=rw", uri=True)) as source,
-        contextlib.closing(sqlite3.connect(draft)) as copy,
-    ):
-        source.backup(copy)
-    draft.chmod(0o600)
-    draft.replace(target)
+    _remove_drafts(folder)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{name}?mode=rw", uri=True)) as source,
+            contextlib.closing(sqlite3.connect(draft)) as copy,
+        ):
+            source.backup(copy)
+        draft.chmod(0o600)
+        draft.replace(target)
+    except BaseException:
+        # It may be the disk that is full.
+        _remove_drafts(folder)
+        raise
     for old in sorted(folder.glob("kanban-*.sqlite3"))[:-SNAPSHOTS_KEPT]:
         old.unlink()
     return target
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Copies that failed or were cut off, and SQLite's journals of them."""
+    for draft in folder.glob("kanban-*.partial*"):
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
