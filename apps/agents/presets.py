@@ -13,9 +13,10 @@ Operators add their own in `<data>/presets.toml`, one table each:
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,14 @@ from typing import Any
 
 from django.conf import settings
 
+from apps.credentials.unshown import passwords_in
 from apps.host.processes import python_argv
+
+# Variables that hold a secret, by their names; not those that say where one lies, or how many.
+_SECRET = re.compile(
+    r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?![A-Z])(?!.*_(FILE|PATH|DIR)$)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,13 @@ class Preset:
         """The program that isn't there, or None."""
         program = self.command[0]
         return None if shutil.which(program) else program
+
+    def secrets(self) -> Iterator[str]:
+        """What its agent gets in its environment and must not show."""
+        for name, value in self.environment.items():
+            if _SECRET.search(name):
+                yield value
+            yield from passwords_in(value)
 
 
 class PresetProblem(Exception):

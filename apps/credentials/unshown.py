@@ -12,6 +12,7 @@ from django.conf import settings
 from apps.accounts import setup_code
 from apps.credentials.models import Credential
 from apps.credentials.sealing import CannotUnseal, unseal
+from apps.host.environment import PROXIES
 from kanban_agents import secrets
 
 _SERVER_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
@@ -37,7 +38,18 @@ def _of_server() -> Iterator[str]:
     # Whoever has the account's name for its password keeps nothing secret by hiding that word.
     if password not in (database.get("USER"), database.get("NAME")):
         yield from _as_written(password)
-    yield from _as_written(unquote(urlsplit(settings.REDIS_URL).password or ""))
+    yield from passwords_in(settings.REDIS_URL)
+    for name in PROXIES:
+        address = os.environ.get(name, "")
+        yield from passwords_in(address if "://" in address else f"//{address}")
+
+
+def passwords_in(text: str) -> Iterator[str]:
+    """That of a URL, in all the ways in which it may be written; nothing where the text is none."""
+    with contextlib.suppress(ValueError):
+        if password := urlsplit(text).password:
+            yield password
+            yield from _as_written(unquote(password))
 
 
 def _as_written(secret: str) -> tuple[str, str]:

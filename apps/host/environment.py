@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-_PASSED_ON = frozenset(
+# Their addresses may hold a password, without which nothing would get through.
+PROXIES = frozenset(
+    ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+)
+_PASSED_ON = PROXIES | frozenset(
     """
-    LANG LANGUAGE TZ TERM COLORTERM
-    HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy
+    LANG LANGUAGE TZ TERM COLORTERM NO_PROXY no_proxy
     SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS
     GIT_SSL_CAINFO GIT_SSL_CAPATH
     """.split()  # noqa: SIM905 - fifteen quoted words a line say less

@@ -9,13 +9,25 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.process.board import Board, board_in
+from tests.process.board import FAKE_AGENT, Board, board_in
 from tests.process.test_scripts import Script
 
 pytestmark = pytest.mark.both_databases
 
 CLIENT = "client-secret-/of-the-operator"
 CODE = "a-code-that-the-operator-chose"
+PROXY = "http://board:the-proxys-p%40ssword@127.0.0.1:9"
+PRESET = f"""
+[ours]
+name = "Ours"
+command = {json.dumps(FAKE_AGENT)}
+needs_credential = false
+[ours.environment]
+OUR_API_KEY = "a-key-of-the-operator"
+OUR_LICENSE = "https://board:a-password-of-the-operator@license.example"
+OUR_KEY_FILE = "/etc/ours.key"
+OUR_MODE = "thorough"
+"""
 
 
 @pytest.fixture
@@ -33,6 +45,8 @@ def open_board(tmp_path: Path) -> Iterator[Board]:
         KANBAN_SANDBOX="off",
         KANBAN_OAUTH_CLIENTS=json.dumps(clients),
         KANBAN_SETUP_CODE=CODE,
+        HTTPS_PROXY=PROXY,
+        http_proxy=PROXY.removeprefix("http://"),
     ) as board:
         yield board
 
@@ -72,3 +86,27 @@ def test_neither_a_script_nor_an_agent_shows_them(open_board: Board) -> None:
     assert shown.count("****") == len(hidden)
     for value in hidden:
         assert value not in shown
+
+
+def test_neither_shows_what_its_own_environment_holds_of_them(open_board: Board) -> None:
+    board = open_board
+    with (board.data / "presets.toml").open("a") as file:
+        file.write(PRESET)
+    project = board.make_project("ours")
+    proxies = ["HTTPS_PROXY=http://board:****@127.0.0.1:9", "http_proxy=board:****@127.0.0.1:9"]
+
+    script = Script(board, project, "env")
+    script.run()
+    printed = script.wait("succeeded")["output"].splitlines()
+    assert set(proxies) <= set(printed)
+
+    card = board.work(project, "[tool run env]")
+    board.finish(card)
+    [call] = [each["toolCall"] for each in board.messages(card) if each["toolCall"]]
+    assert {
+        *proxies,
+        "OUR_API_KEY=****",
+        "OUR_LICENSE=https://board:****@license.example",
+        "OUR_KEY_FILE=/etc/ours.key",
+        "OUR_MODE=thorough",
+    } <= set(call["output"].splitlines())

@@ -63,7 +63,7 @@ def read(claim: Claim) -> Setting:
         )
     person = session.started_by
     name = (person.display_name, person.email) if person else ("Kanban Agents", "agents@localhost")
-    hidden = unshown.values(session.card.project)
+    hidden = [*unshown.values(session.card.project), *equipment.preset.secrets()]
     if equipment.credential is not None:
         hidden.append(equipment.credential.secret)
     return Setting(session, equipment, name, hidden)
