@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -78,14 +77,14 @@ def renewed(setting: Setting, claim: Claim) -> Setting:
     return read(claim)
 
 
-def prepare(session: AgentSession, claim: Claim, given_up: threading.Event) -> worktrees.Place:
+def prepare(session: AgentSession, claim: Claim, given_up: Callable[[], bool]) -> worktrees.Place:
     try:
         return worktrees.prepare(
             session.card,
             host_id=claim.host_id,
             run=claim.wire_id,
             marker=claim.marker,
-            given_up=given_up.is_set,
+            given_up=given_up,
         )
     except HostError as error:
         if error.code in recovery.BUSY:

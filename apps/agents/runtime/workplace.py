@@ -10,16 +10,18 @@ from typing import TypeVar
 
 from django.conf import settings
 
+from apps.agents import turns
 from apps.agents.models import AgentMessage, AgentSession
 from apps.agents.runtime import setting
 from apps.agents.runtime.leaving import Cancelled, Interrupted, or_event
 from apps.agents.runtime.setting import Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import auto_commit, worktrees
-from apps.runs.kinds import Handle, Surroundings
+from apps.runs.kinds import Claim, Handle, Surroundings
 from apps.runs.occupancy import Occupied, occupied
 
 T = TypeVar("T")
+GivenUp = Callable[[], bool]
 
 # Tenths of a second in which git and its thread are waited for when a run is left.
 LEAVES_WITHIN = 10
@@ -30,7 +32,9 @@ async def prepared(handle: Handle, around: Surroundings, session: AgentSession) 
 
     The thread can't be stopped. It holds the card's lock, so no other run meets it in the same directory.
     """
-    return await _by_git(handle, around, lambda left: setting.prepare(session, handle.claim, left))
+    return await _by_git(
+        handle, around, lambda given_up: setting.prepare(session, handle.claim, given_up)
+    )
 
 
 async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path) -> None:
@@ -59,7 +63,7 @@ async def commit(
     if not auto_commit.is_wanted(card.project):
         return
 
-    def act(left: threading.Event) -> str | None:
+    def act(given_up: GivenUp) -> str | None:
         return auto_commit.after_turn(
             card,
             cwd,
@@ -67,7 +71,7 @@ async def commit(
             turn_id=turn_id,
             environment=setting.git_environment(known, claim),
             marker=claim.marker,
-            given_up=left.is_set,
+            given_up=given_up,
         )
 
     said = await _by_git(handle, around, act)
@@ -77,15 +81,20 @@ async def commit(
         await transcript.feed.flushed()
 
 
-async def _by_git(handle: Handle, around: Surroundings, act: Callable[[threading.Event], T]) -> T:
+async def _by_git(handle: Handle, around: Surroundings, act: Callable[[GivenUp], T]) -> T:
     """Run what starts git in a thread; once nobody waits for it any more it is told, and starts no more."""
-    given_up = threading.Event()
+    left = threading.Event()
     claim = handle.claim
+
+    def given_up() -> bool:
+        # A worker that was frozen goes on here before its loop has noticed who has the session by now.
+        return left.is_set() or not _is_ours(claim)
+
     work = asyncio.ensure_future(around.disk(lambda: act(given_up)))
     try:
         return await or_event(handle, asyncio.shield(work))
     except (Cancelled, Interrupted):
-        given_up.set()
+        left.set()
         for _ in range(LEAVES_WITHIN):
             await around.sweep(claim)
             await asyncio.wait({work}, timeout=0.1)
@@ -94,3 +103,11 @@ async def _by_git(handle: Handle, around: Surroundings, act: Callable[[threading
         # Whatever it still has to say, nobody asks for any more.
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise
+
+
+def _is_ours(claim: Claim) -> bool:
+    try:
+        turns.still_owned(claim)
+    except turns.NotOurs:
+        return False
+    return True
