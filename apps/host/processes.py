@@ -23,7 +23,7 @@ from apps.host.errors import SpawnFailed
 from apps.host.parent_death import no_signal_blocked, tied
 from apps.host.privacy import with_peoples_umask
 from apps.host.proc import LINUX, ProcessRef, pids, start_time, stat
-from apps.host.sweeping import SWEEP_LIMIT_S
+from apps.host.sweeping import SWEEP_LIMIT_S, remember
 
 INSTALL_DIR = Path(__file__).resolve().parents[2]
 STREAM_LIMIT = 1 << 20
@@ -136,7 +136,9 @@ async def spawn(
         ) from problem
     except OSError as problem:
         raise SpawnFailed(f"{argv[0]} could not be started: {problem.strerror}.") from problem
-    return Process(inner, marker)
+    process = Process(inner, marker)
+    remember(process.ref, marker)
+    return process
 
 
 def kill_group(pid: int, sig: signal.Signals = signal.SIGKILL) -> bool:

@@ -17,6 +17,19 @@ _A_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Of a process by its run and its worker, "" where it names none.
 Matches = Callable[[str, str], bool]
 
+# What this process started, by its run: a program that is another user's (sudo) lets nobody read its marks.
+_started: dict[ProcessRef, str] = {}
+
+
+def remember(ref: ProcessRef, run: str) -> None:
+    """Call it in the thread that starts processes. One without its start would stand for strangers too."""
+    # What can't be told now is told at the next start.
+    with contextlib.suppress(OSError):
+        for each in [each for each in _started if not alive(each)]:
+            del _started[each]
+    if ref.start_time:
+        _started[ref] = run
+
 
 def _marked(matches: Matches) -> set[int]:
     """Processes of runs that match, without this one and its parents."""
@@ -26,6 +39,8 @@ def _marked(matches: Matches) -> set[int]:
         run = _value(data, b"BOARD_RUN=")
         if run and matches(run, _value(data, b"BOARD_WORKER=")):
             found.add(pid)
+    own = os.environ.get("BOARD_WORKER", "")
+    found |= {ref.pid for ref, run in _started.copy().items() if matches(run, own) and alive(ref)}
     return found - _own_line()
 
 

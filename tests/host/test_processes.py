@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from apps.host import privacy, proc, processes
+from apps.host import privacy, proc, processes, sweeping
 from apps.host.errors import SpawnFailed
 from apps.host.proc import ProcessRef, alive
 from apps.host.processes import kill_group, spawn, terminate, terminate_group
@@ -297,6 +297,23 @@ async def test_a_sweep_means_one_run_and_never_its_namesake(tmp_path: Path, host
     assert running() == set()
     for process in started.values():
         await process.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="markers are read from /proc")
+async def test_a_sweep_finds_what_was_started_as_another_user_and_says_that_it_is_there(
+    tmp_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await spawn(["sleep", "60"], cwd=tmp_path, env=ENV, marker=f"{host}:sess_001.2")
+    with monkeypatch.context() as patch:
+        # Neither its environment nor its life is this user's.
+        patch.setattr(sweeping, "environment", lambda _pid: b"")
+        patch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError))
+        patch.setattr(sweeping, "SWEEP_LIMIT_S", 0.1)
+        assert sweep_run(host, "sess_001", fence=2) == [process.pid]
+        assert sweep_run(host, "sess_001", below_fence=2) == []
+        assert sweep_run(host, "sess_0010") == []
+    assert await terminate(process) == -signal.SIGTERM
+    assert sweep_run(host, "sess_001") == []
 
 
 async def test_a_sweep_spares_the_process_that_asks_for_it(tmp_path: Path, host: str) -> None:
