@@ -175,6 +175,42 @@ def test_a_frozen_worker_is_replaced_and_its_session_goes_on(ground: Ground) -> 
         assert not board.notes("overlaps")
 
 
+# Put into a worker from outside: its loop hangs when the file appears, and nothing else of it does.
+_HANGS = """
+import pathlib, sys, threading, time
+
+def hang():
+    while not pathlib.Path({file!r}).exists():
+        time.sleep(0.1)
+    sys.modules["apps.runs.thread"]._loop.loop.call_soon_threadsafe(time.sleep, 1000)
+
+threading.Thread(target=hang, daemon=True).start()
+"""
+
+
+@pytest.mark.long
+def test_a_worker_without_a_supervisor_whose_loop_hangs_ends_and_the_next_goes_on(
+    crew: Crew, tmp_path: Path
+) -> None:
+    at_start, hangs = tmp_path / "at-start", tmp_path / "hangs"
+    at_start.mkdir()
+    (at_start / "sitecustomize.py").write_text(_HANGS.format(file=str(hangs)))
+    crew.workers[0].terminate()
+    crew.workers[0].wait(15)
+    worker = crew.add_worker(PYTHONPATH=str(at_start))
+    card = crew.work(crew.make_project(), "[resumable] [say one] [lines 5/s for 36 s] [say end]")
+    crew.wait_said(card, "line 3")
+    hangs.touch()
+    hung_at = time.monotonic()
+    assert worker.wait(45) == 70
+    assert time.monotonic() - hung_at < 35
+    # As `restart:` does for a container.
+    crew.add_worker()
+    crew.finish(card, timeout=90)
+    crew.assert_gapless(card)
+    assert not crew.notes("overlaps")
+
+
 # After the sixth death in a row the supervisor waits 3.2 s before it starts another worker.
 @pytest.mark.parametrize(
     ("role", "deaths_before"), [("worker", 0), ("worker", 5), ("supervisor", 0)]

@@ -21,9 +21,9 @@ from apps.host.privacy import peoples_umask
 from apps.host.supervisor import Child, Supervisor
 from apps.operations import preflight
 from apps.operations.serving import announce, database, roles, worker
+from apps.operations.serving.watchdog import WORKER_SILENCE
 from apps.runs import leases
 
-WORKER_SILENCE = 30.0
 GUARD_WITHIN = 5.0
 
 

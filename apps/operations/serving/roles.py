@@ -13,7 +13,7 @@ from setproctitle import setproctitle
 
 from apps.common.postgresql import limit_waits
 from apps.operations.preflight import bind, require_git, require_secret
-from apps.operations.serving import announce, database
+from apps.operations.serving import announce, database, watchdog
 from apps.runs import doorbell
 from kanban_agents.servers import RUNNERS, tune
 
@@ -77,7 +77,7 @@ def run_alone(role: str, *, patience: float) -> None:
         announce.ready()
         run_web(listener, None)
     elif role == "worker":
-        run_worker(None, beat=False)
+        run_worker(watchdog.start(), beat=False)
         # Threads of a pool may still wait for git; whoever stops a container doesn't wait for them.
         sys.stderr.flush()
         os._exit(0)
