@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 LINUX = sys.platform.startswith("linux")
 # Where proc(5) has them in /proc/<pid>/stat, counted from the state. A kernel thread has no memory; the
@@ -93,6 +94,14 @@ def environment(pid: int) -> bytes:
             empty_at = fields[_ENV_START]
         time.sleep(0.0005)
     return b""
+
+
+def pid_namespace() -> int | None:
+    """The same for processes that see each other; None off Linux, where all do."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def pids() -> list[int]:

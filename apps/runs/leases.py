@@ -2,7 +2,8 @@
 
 A worker holds an flock on `<data>/workers/<id>` for life and raises `Worker.beat` every 3 s. It is dead when
 its lock can be had (same host: proof at once), or when `beat` has stood still for 15 s of the observer's own
-monotonic clock (wall clocks are never compared: laptops sleep, clocks step).
+monotonic clock (wall clocks are never compared: laptops sleep, clocks step). The latter counts only in the
+observer's own PID namespace: the processes of another container's runs could not be ended from here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.db.models.functions import Now
 
 from apps.events.writing import turn
 from apps.host.disk import Lock, is_locked, known_host_id, try_flock
+from apps.host.proc import pid_namespace
 from apps.runs.models import Worker
 
 BEAT_EVERY_S = 3.0
@@ -48,7 +50,9 @@ def register(data_dir: Path, host_id: str, pid: int) -> Lease:
         raise RuntimeError("a new worker's lock is held by somebody else")
     try:
         with turn():
-            Worker.objects.create(id=worker_id, host_id=host_id, pid=pid)
+            Worker.objects.create(
+                id=worker_id, host_id=host_id, pid=pid, pid_namespace=pid_namespace()
+            )
     except BaseException:
         # It will be tried under another name; a row that was made all the same must not seem to live.
         lock.release()
@@ -85,6 +89,7 @@ class Observer:
     worker_id: str
     host_id: str
     data_dir: Path
+    namespace: int | None = field(default_factory=pid_namespace)
     since: float = field(default_factory=time.monotonic)
     # When its own beat was last stored.
     beaten_at: float = field(default_factory=time.monotonic)
@@ -104,16 +109,17 @@ class Observer:
         rows = list(
             Worker.objects.filter(host_id=self.host_id)
             .exclude(pk=self.worker_id)
-            .values_list("id", "beat")
+            .values_list("id", "beat", "pid_namespace")
         )
         now = self._look()
-        return [worker_id for worker_id, count in rows if self._is_dead(worker_id, count, now)]
+        return [row[0] for row in rows if self._is_dead(*row, now)]
 
     def is_still_dead(self, worker_id: str) -> bool:
         """For whatever acts on a death: one that had to wait for the database may be none any more."""
-        row = Worker.objects.filter(pk=worker_id).values_list("beat", flat=True).first()
+        rows = Worker.objects.filter(pk=worker_id).values_list("id", "beat", "pid_namespace")
+        row = rows.first()
         now = self._look()
-        return row is None or self._is_dead(worker_id, row, now)
+        return row is None or self._is_dead(*row, now)
 
     def _look(self) -> float:
         """The time of a look at beats, which may show that others could not beat meanwhile."""
@@ -126,9 +132,11 @@ class Observer:
         self.looked_at = now
         return now
 
-    def _is_dead(self, worker_id: str, count: int, now: float) -> bool:
+    def _is_dead(self, worker_id: str, count: int, namespace: int | None, now: float) -> bool:
         if self._lock_is_free(worker_id):
             return True
+        if namespace != self.namespace:
+            return False
         last = self.seen.get(worker_id)
         if last is None or last[0] != count:
             self.seen[worker_id] = (count, now)

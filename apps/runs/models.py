@@ -9,14 +9,15 @@ from django.db import models
 class Worker(models.Model):
     """A worker process and its lease.
 
-    `beat` only rises; an observer calls the worker dead when it has stood still for 15 s of the
-    observer's own monotonic clock. `beat_at` is for people, by the database's clock: those
-    of hosts are never compared.
+    `beat` only rises; an observer that sees the same processes (`pid_namespace`) calls the worker dead when
+    it has stood still for 15 s of the observer's own monotonic clock. `beat_at` is for people, by the
+    database's clock: those of hosts are never compared.
     """
 
     id = models.CharField(max_length=40, primary_key=True)
     host_id = models.CharField(max_length=40)
     pid = models.PositiveIntegerField()
+    pid_namespace = models.PositiveBigIntegerField(null=True)
     beat = models.PositiveBigIntegerField(default=0)
     beat_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(auto_now_add=True)

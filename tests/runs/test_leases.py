@@ -14,6 +14,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from apps.host.disk import try_flock
+from apps.host.proc import pid_namespace
 from apps.runs import leases
 from apps.runs.leases import BEAT_EVERY_S, DEAD_AFTER_S, Observer
 from apps.runs.models import Worker
@@ -45,7 +46,7 @@ def observer(clock: Clock, tmp_path: Path) -> Iterator[Observer]:
     leases.locks(tmp_path).mkdir()
     lock = try_flock(leases.locks(tmp_path) / "w2")
     assert lock is not None
-    Worker.objects.create(id="w2", host_id=HERE, pid=2)
+    Worker.objects.create(id="w2", host_id=HERE, pid=2, pid_namespace=pid_namespace())
     Worker.objects.create(id="w3", host_id=ELSEWHERE, pid=3)
     now = clock.now
     yield Observer(
@@ -93,6 +94,16 @@ def test_who_cannot_beat_knows_a_death_by_its_lock(
 ) -> None:
     (leases.locks(tmp_path) / "w2").unlink()
     assert look_for(observer, clock, DEAD_AFTER_S, beats=False) == ["w2"]
+
+
+def test_a_beat_that_stands_still_in_another_container_is_no_death(
+    observer: Observer, clock: Clock, tmp_path: Path
+) -> None:
+    """Its agents may go on, and nobody here could end them. When it dies, they die with it."""
+    Worker.objects.filter(pk="w2").update(pid_namespace=1)
+    assert look_for(observer, clock, 3 * DEAD_AFTER_S, beats=True) == []
+    (leases.locks(tmp_path) / "w2").unlink()
+    assert look_for(observer, clock, 2, beats=True) == ["w2"]
 
 
 class Refused:
