@@ -169,13 +169,14 @@ def _prepare_locked(
             raise _left()
         _record_branch(row, name, start)
 
+    base, slow = _start(row)
     known = {"branch": row.branch, "owns_branch": row.owns_branch, "base_commit": row.base_commit}
     try:
         made = worktrees.create(
             repository,
             path,
             branch=row.branch or _branch_name(card),
-            base=_start(row),
+            base=base,
             owns_branch=row.owns_branch,
             data_dir=Path(settings.DATA_DIR),
             info=info,
@@ -189,7 +190,7 @@ def _prepare_locked(
     if not _made(row, made):
         _remove(row, force=True)
         raise _gone()
-    return Place(path, _notice(made) if lost else None)
+    return Place(path, _notice(made) if lost else slow)
 
 
 def _record_branch(row: Worktree, name: str, start: str | None) -> None:
@@ -262,13 +263,25 @@ def _insert(row: Worktree) -> None:
     insert(row)
 
 
-def _start(row: Worktree) -> str | None:
-    """Where a first worktree starts: the base, or its upstream where that is ahead and answers."""
+def _start(row: Worktree) -> tuple[str | None, str | None]:
+    """Where a first worktree starts: the base, or its upstream where that is ahead and answers.
+
+    And a sentence where nobody could wait for that.
+    """
     if row.owns_branch and row.state == Worktree.State.CREATING:
-        return row.base_commit or row.base_ref
+        return row.base_commit or row.base_ref, None
     if row.base_ref is None or row.owns_branch:
-        return row.base_ref or row.base_commit
-    return git.fetch_base(Path(row.repository), row.base_ref) or row.base_ref
+        return row.base_ref or row.base_commit, None
+    try:
+        return git.fetch_base(Path(row.repository), row.base_ref) or row.base_ref, None
+    except HostError as problem:
+        if problem.code != "git_timeout":
+            raise
+        logger.warning("the base of card %s is not fetched: %s", row.card_id, problem)
+        return row.base_ref, (
+            f"The work starts from {row.base_ref} as it is on this server, which may be behind its remote:"
+            f" {problem} Run git fetch in {row.repository}, and later cards have less to wait for."
+        )
 
 
 def _branch_name(card: Card) -> str:

@@ -213,8 +213,9 @@ def nested_repositories(worktree: Path) -> list[Path]:
 def fetch_base(repo: Path, ref: str, timeout: float = 10) -> str | None:
     """Fetch a local branch's upstream, or a remote branch; the commit to start from if it is ahead.
 
-    Best effort: None when there is no upstream, no answer in `timeout` seconds, or the two diverged. Runs
-    ssh or the like as the server's user, without the server's environment; never asks for a password.
+    Best effort: None when there is no upstream, it can't be fetched from, or the two diverged; GitFailed
+    `git_timeout` when that took too long. Runs ssh or the like as the server's user, without the server's
+    environment; never asks for a password.
     """
     source = _upstream(repo, ref)
     if source is None:
@@ -224,7 +225,9 @@ def fetch_base(repo: Path, ref: str, timeout: float = 10) -> str | None:
     asked = ["--upload-pack=git-upload-pack", "--end-of-options", remote, f"+{theirs}:{tracking}"]
     try:
         run([*fetch, *asked], cwd=repo, env=environment(remote=True), timeout=timeout)
-    except GitFailed:
+    except GitFailed as problem:
+        if problem.code == "git_timeout":
+            raise
         return None
     fetched = run(["rev-parse", "--verify", "--quiet", tracking], cwd=repo, accept=(0, 1)).decode()
     local = resolve(repo, ref)

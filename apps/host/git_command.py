@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from apps.host import proc
 from apps.host.environment import marks, search_path
 from apps.host.errors import GitFailed
 from apps.host.parent_death import Tied, tied
@@ -315,15 +316,36 @@ class Call:
         return bytes(text), False
 
     def _too_slow(self, timeout: float) -> GitFailed:
+        begun = _begun_objects(self.process.pid)
         # Killed it would leave its locks, and nobody but git knows which are its own.
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_S)
         self.kill()
+        for file in begun:
+            with contextlib.suppress(OSError):
+                file.unlink()
         return GitFailed(
             f"git {self.arguments[0]} took longer than {timeout:g} s and was stopped.",
             code="git_timeout",
         )
+
+
+def _begun_objects(session_id: int) -> list[Path]:
+    """Packs and objects that processes of the session have open under a name for the time being.
+
+    git removes them at no signal, and to everybody else they look like those of a git that is still at work.
+    """
+    try:
+        files = [file for pid in proc.of_session(session_id) for file in proc.open_files(pid)]
+    except OSError:
+        # It is to end all the same.
+        return []
+    return [
+        each
+        for each in files
+        if each.name.startswith("tmp_") and "objects" in (each.parent.name, each.parent.parent.name)
+    ]
 
 
 def failed(verb: str, code: int, output: bytes) -> GitFailed:

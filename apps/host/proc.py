@@ -6,6 +6,7 @@ descriptors or memory must not look like having found nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -106,3 +107,24 @@ def pid_namespace() -> int | None:
 
 def pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208
+
+
+def of_session(session_id: int) -> list[int]:
+    """Processes of the session that this one leads; none off Linux."""
+    if not LINUX:
+        return []
+    found = ((pid, stat(pid)) for pid in pids())
+    return [pid for pid, fields in found if fields and int(fields[3]) == session_id]
+
+
+def open_files(pid: int) -> list[Path]:
+    """What its descriptors are, by where that lies now."""
+    files = []
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+    for each in descriptors:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            files.append(Path(os.readlink(f"/proc/{pid}/fd/{each}")))  # noqa: PTH115
+    return files

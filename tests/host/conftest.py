@@ -94,3 +94,27 @@ ODD_NAMES = [
 def odd_names(repo: Repository, at: Path) -> None:
     for name in ODD_NAMES:
         repo.write(name, f"{name}\n", at=at)
+
+
+@pytest.fixture
+def slow_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a repository whose packs stop coming in the middle."""
+    remote = Repository(tmp_path / "remote")
+    for number in range(200):
+        remote.write(f"{number}.bin", os.urandom(5_000))
+    remote.commit("much")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    hook = programs / "slow"
+    hook.write_text('#!/bin/sh\n"$@" | { head -c 500000; sleep 60; }\n')
+    ssh = programs / "ssh"
+    ssh.write_text(
+        "#!/bin/sh\nfor command; do :; done\n"
+        "export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=uploadpack.packObjectsHook"
+        f" GIT_CONFIG_VALUE_0={hook}\n"
+        'exec sh -c "$command"\n'
+    )
+    for each in (hook, ssh):
+        each.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return f"ssh://localhost{remote.path}"

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from apps.host import git
 from apps.host.errors import GitFailed
 from apps.host.worktrees import Worktree
+from tests.process.server import until
 
 from .conftest import ODD_NAMES, Repository, odd_names
 
@@ -106,6 +108,25 @@ def test_the_base_is_fetched_from_its_upstream(repo: Repository, tmp_path: Path)
     assert git.fetch_base(tmp_path / "clone", "main") is None
     shutil.rmtree(repo.path)
     assert git.fetch_base(tmp_path / "clone", "main") is None
+
+
+def test_a_fetch_that_takes_too_long_leaves_nothing_of_what_it_began(
+    repo: Repository, tmp_path: Path, slow_remote: str
+) -> None:
+    repo.git("remote", "add", "origin", slow_remote)
+    repo.git("config", "branch.main.remote", "origin")
+    repo.git("config", "branch.main.merge", "refs/heads/main")
+    packs = repo.path / ".git" / "objects" / "pack"
+    somebody_elses = packs / "tmp_pack_abcdef"
+    somebody_elses.write_text("being fetched")
+    with ThreadPoolExecutor() as pool:
+        fetch = pool.submit(git.fetch_base, repo.path, "main", timeout=3)
+        until(lambda: len(list(packs.glob("tmp_*"))) == 2, what="the pack that is being fetched")
+        with pytest.raises(GitFailed) as failed:
+            fetch.result()
+    assert failed.value.code == "git_timeout"
+    assert list((repo.path / ".git" / "objects").rglob("tmp_*")) == [somebody_elses]
+    assert list((repo.path / ".git").rglob("*.lock")) == []
 
 
 def test_a_large_list_costs_little_more_than_git(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from django.conf import settings
 
 from apps.cards import worktrees
 from apps.cards.models import Card, Worktree
+from apps.host import git
 from apps.host import worktrees as on_disk
 from apps.host.errors import HostError
 from tests.factories import make_card, make_project, make_user
@@ -71,6 +73,22 @@ def test_after_a_base_that_does_not_exist_another_base_in_the_settings_counts(
     card.project.base_branch = "release"
     assert (prepare(card).path / ".git").is_file()
     assert Worktree.objects.get(card_id=card.pk).base_ref == "release"
+
+
+def test_a_base_that_takes_too_long_to_fetch_is_taken_as_it_is_and_the_card_says_so(
+    card: Card, repo: Repository, slow_remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo.git("remote", "add", "origin", slow_remote)
+    repo.git("config", "branch.main.remote", "origin")
+    repo.git("config", "branch.main.merge", "refs/heads/main")
+    monkeypatch.setattr(git, "fetch_base", partial(git.fetch_base, timeout=1))
+    place = prepare(card)
+    assert "main" in (place.notice or "")
+    assert "longer than 1 s" in (place.notice or "")
+    assert (
+        Worktree.objects.get(card_id=card.pk).base_commit == repo.git("rev-parse", "main").strip()
+    )
+    assert prepare(card).notice is None
 
 
 def test_a_card_that_was_deleted_meanwhile_gets_no_worktree(card: Card, repo: Repository) -> None:
