@@ -76,13 +76,19 @@ class ThreadPool:
         self._callers: Counter[bytes] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = b""
-        if self._per_caller:
-            caller = address_of(scope) if self._caller_of is None else await self._caller_of(scope)
         if self._busy >= self._limit:
             await refuse(send, 503, "busy", "The server is busy. Try again in a moment.")
             return
+        # Counted before anything is waited for: whoever is looked up slowly takes a place as well, and who
+        # sends slowly takes up memory and disk.
+        self._busy += 1
+        try:
+            caller = await self._caller(scope)
+        except BaseException:
+            self._busy -= 1
+            raise
         if self._per_caller and self._callers[caller] >= self._per_caller:
+            self._busy -= 1
             await refuse(
                 send,
                 429,
@@ -90,8 +96,6 @@ class ThreadPool:
                 f"You have {self._per_caller} slow requests under way. Wait for one of them.",
             )
             return
-        # Counted before the body is here: slow senders take up memory and disk as well.
-        self._busy += 1
         self._callers[caller] += 1
         try:
             body, length = await _read(receive)
@@ -109,6 +113,11 @@ class ThreadPool:
         if answer.body is not None:
             await send(_start(answer))
             await send({"type": "http.response.body", "body": answer.body})
+
+    async def _caller(self, scope: Scope) -> bytes:
+        if not self._per_caller:
+            return b""
+        return address_of(scope) if self._caller_of is None else await self._caller_of(scope)
 
     def _release(self, caller: bytes) -> None:
         self._busy -= 1

@@ -6,6 +6,7 @@ of those that are made up everybody has as many as they like.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from django.db import DatabaseError, InterfaceError
@@ -17,15 +18,21 @@ from apps.realtime.rows import RowThread
 
 # Not the hub's: a crowd here must not keep sockets from opening.
 _thread = RowThread("http-callers")
+_LOOK_FOR_S = 1.0
 
 
 async def identified(scope: Scope) -> bytes:
-    """Whoever it turns out to be, before the request is let in; costs a hop to a thread, and a read."""
+    """Whoever it turns out to be within a second, before the request is let in.
+
+    Costs a hop to a thread, and a read.
+    """
     token = _token_of(scope)
     if token is not None and _is_plausible(token):
-        with contextlib.suppress(DatabaseError, InterfaceError):
-            if await _thread.read(user_for_token, token) is not None:
-                return _bearer_of(token)
+        with contextlib.suppress(DatabaseError, InterfaceError, TimeoutError):
+            # One after another they would wait in line for a database that hangs.
+            async with asyncio.timeout(_LOOK_FOR_S):
+                if await _thread.read(user_for_token, token) is not None:
+                    return _bearer_of(token)
     return address_of(scope)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from django.http import HttpResponse
 
 from apps.common.edge import Edge
+from apps.realtime import callers
+from apps.realtime.rows import RowThread
 from tests.api.edges import behind_edge
 from tests.asgi import call
 
@@ -54,6 +57,42 @@ async def test_one_caller_cannot_take_the_whole_pool(blocked: Any) -> None:
     go.set()
     assert [reply.status for reply in await asyncio.gather(*running)] == [200] * 3
     assert (await call(edge, headers=alice)).status == 200
+
+
+async def test_whoever_is_still_looked_up_takes_a_place_too(blocked: Any) -> None:
+    make, go = blocked
+    found = asyncio.Event()
+
+    async def slowly(scope: Any) -> bytes:
+        await found.wait()
+        return b"alice"
+
+    edge = make(threads=2, limit=2, per_caller=1, caller_of=slowly)
+    asked = [asyncio.create_task(call(edge)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    reply = await asyncio.wait_for(call(edge), 2)
+    assert (reply.status, reply.code) == (503, "busy")
+    found.set()
+    go.set()
+    assert sorted(reply.status for reply in await asyncio.gather(*asked)) == [200, 429]
+    assert (await call(edge)).status == 200
+
+
+async def test_a_database_that_hangs_holds_nobody_up_who_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on, thread = threading.Event(), RowThread("looking")
+    monkeypatch.setattr(callers, "_thread", thread)
+    monkeypatch.setattr(callers, "user_for_token", lambda token: goes_on.wait(5))
+    scope = {"headers": [(b"authorization", b"Bearer kba_" + b"x" * 40)], "client": ("10.0.0.7", 5)}
+    began = time.monotonic()
+    try:
+        found = await asyncio.gather(*(callers.identified(scope) for _ in range(20)))
+    finally:
+        goes_on.set()
+        thread.close()
+    assert found == [b"10.0.0.7"] * 20
+    assert time.monotonic() - began < 3
 
 
 async def test_a_thread_counts_until_it_is_done_though_its_client_has_gone(blocked: Any) -> None:
