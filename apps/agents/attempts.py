@@ -17,12 +17,15 @@ from apps.runs.models import State
 
 
 @bus.atomically
-def started(claim: Claim, *, pid: int, agent_session_id: str, handover: bool) -> None:
+def started(claim: Claim, *, preset: str, pid: int, agent_session_id: str, handover: bool) -> None:
     """The process lives and its session has a name: committed before the first prompt leaves.
 
     `handover`: it is another one than before and knows nothing; that stays so until a turn has ended in it.
+    `preset`: of the agent that runs. Another may have been chosen since the claim, and what an approved plan
+    leads to is looked up by this.
     """
     session = turns.locked(claim)
+    session.preset = preset
     session.state = State.RUNNING
     session.handover_due = session.handover_due or handover
     session.pid = pid

@@ -14,7 +14,7 @@ from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from apps.accounts.models import User
-from apps.agents import answering, attempts, messages, requests, sessions, turns, waiting
+from apps.agents import answering, attempts, gate, messages, requests, sessions, turns, waiting
 from apps.agents.claims import AgentKind
 from apps.agents.models import AgentRequest, AgentSession, Turn
 from apps.boards.models import Column
@@ -80,10 +80,22 @@ def claim(worker: str = "w1") -> Claim:
 
 
 def begin(found: Claim) -> turns.Prompt:
-    attempts.started(found, pid=1, agent_session_id="conversation", handover=False)
+    opened(found, "conversation")
     prompt = turns.begin(found)
     assert prompt is not None
     return prompt
+
+
+def opened(found: Claim, conversation: str, *, handover: bool = False) -> None:
+    equipment = gate.equip(session().card)
+    assert isinstance(equipment, gate.Equipment)
+    attempts.started(
+        found,
+        preset=equipment.preset.id,
+        pid=1,
+        agent_session_id=conversation,
+        handover=handover,
+    )
 
 
 def end(found: Claim, prompt: turns.Prompt | None, **fields: Any) -> bool:
@@ -115,7 +127,7 @@ def after_a_death(found: Claim) -> Claim:
 
 def handed_over(found: Claim) -> str:
     """What is sent by an agent that could not open the earlier conversation."""
-    attempts.started(found, pid=1, agent_session_id="another conversation", handover=True)
+    opened(found, "another conversation", handover=True)
     prompt = turns.begin(found)
     assert prompt is not None
     return turns.handover_text(session(), prompt)
@@ -272,6 +284,15 @@ def test_a_plan_is_approved_as_the_agent_that_made_it_means_it(
     url = f"/api/projects/{card.project_id}/cards/{card.pk}/agent/requests/{request.pk}/answer"
     api(bob).post(url, {"optionId": "manual"}, 200)
     assert session().permission_mode == "ask"
+
+
+def test_a_session_names_the_agent_that_runs_though_another_was_chosen_after_its_claim(
+    card: Card, doing: Column
+) -> None:
+    found = start(card, doing)
+    Project.objects.filter(pk=card.project_id).update(agent="other", permission_mode="ask")
+    begin(found)
+    assert (session().preset, session().permission_mode) == ("other", "unattended")
 
 
 def test_a_follow_up_whose_worker_died_before_it_was_sent_keeps_its_place(

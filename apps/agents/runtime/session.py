@@ -160,6 +160,7 @@ async def _talk(
     await around.database(
         lambda: attempts.started(
             claim,
+            preset=known.equipment.preset.id,
             pid=agent.process.pid,
             agent_session_id=agent.session_id,
             handover=lost_history,
