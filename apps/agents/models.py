@@ -106,9 +106,15 @@ class Turn(models.Model):
     session = models.ForeignKey(AgentSession, on_delete=models.CASCADE, related_name="turns")
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PROMPT)
     text = models.TextField()
-    # A message goes only with its session, as the turn does. SET_NULL would have every one of them fetched.
+    # A message goes only with its session, as the turn does. SET_NULL would have every one of them fetched
+    # first, and a constraint would have PostgreSQL look for its turns one by one.
     message = models.ForeignKey(
-        "AgentMessage", on_delete=models.DO_NOTHING, null=True, related_name="+"
+        "AgentMessage",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="+",
     )
     state = models.CharField(max_length=6, choices=State.choices, default=State.NEW)
     stop_reason = models.CharField(max_length=40, null=True)

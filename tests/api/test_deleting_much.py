@@ -56,3 +56,15 @@ def test_ten_times_the_messages_go_in_as_many_statements(alice: User, what: str)
     assert delete(alice, few, what) == delete(alice, many, what)
     assert not AgentMessage.objects.exists()
     assert not Turn.objects.exists()
+
+
+def test_of_no_message_that_goes_the_database_asks_who_refers_to_it() -> None:
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+        referring = {
+            (table, column)
+            for table in tables
+            for column, (_, other) in connection.introspection.get_relations(cursor, table).items()
+            if other == AgentMessage._meta.db_table
+        }
+    assert referring == set()
