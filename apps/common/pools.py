@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -49,6 +49,38 @@ class Answer:
     status: int
     headers: Headers
     body: bytes | None
+
+
+class _Outlet:
+    """Sends pieces from a thread, each after the one before has gone out, until it is closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
+        self.loop = loop
+        self._send = send
+        self._closed = False
+        self._sending: Future[None] | None = None
+
+    def stream(self, answer: Answer, chunks: Iterable[bytes]) -> None:
+        self._put(_start(answer))
+        for chunk in chunks:
+            self._put({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._put({"type": "http.response.body", "body": b""})
+
+    def _put(self, message: Message) -> None:
+        self._sending = asyncio.run_coroutine_threadsafe(_sent(self._send, message), self.loop)
+        if self._closed:
+            self._sending.cancel()
+        try:
+            self._sending.result(PIECE_WITHIN_S)
+        except TimeoutError:
+            self._sending.cancel()
+            raise TimeoutError(f"a client took no piece within {PIECE_WITHIN_S} s") from None
+
+    def close(self) -> None:
+        """The thread goes no further; else one whose client is slow would hold up the server's end."""
+        self._closed = True
+        if self._sending is not None:
+            self._sending.cancel()
 
 
 class ThreadPool:
@@ -105,11 +137,15 @@ class ThreadPool:
             if isinstance(error, Disconnected):
                 return
             raise
-        loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(self._threads, self._call, environ, loop, send)
+        outlet = _Outlet(asyncio.get_running_loop(), send)
+        working = outlet.loop.run_in_executor(self._threads, self._call, environ, outlet)
         # Whoever goes away leaves a thread at work, which counts until it is done.
         working.add_done_callback(lambda _: self._release(caller))
-        answer = await asyncio.shield(working)
+        try:
+            answer = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            outlet.close()
+            raise
         if answer.body is not None:
             await send(_start(answer))
             await send({"type": "http.response.body", "body": answer.body})
@@ -125,7 +161,7 @@ class ThreadPool:
         if not self._callers[caller]:
             del self._callers[caller]
 
-    def _call(self, environ: dict[str, Any], loop: asyncio.AbstractEventLoop, send: Send) -> Answer:
+    def _call(self, environ: dict[str, Any], outlet: _Outlet) -> Answer:
         started: list[Any] = []
         response: Iterable[bytes] = ()
         try:
@@ -138,7 +174,7 @@ class ThreadPool:
             head = environ["REQUEST_METHOD"] == "HEAD"
             if getattr(response, "streaming", False):
                 answer = Answer(status, headers, None)
-                self._stream(answer, () if head else response, loop, send)
+                outlet.stream(answer, () if head else response)
                 return answer
             body = b"".join(response)
             if status in _BODYLESS:
@@ -151,25 +187,6 @@ class ThreadPool:
             close = getattr(response, "close", None)
             if close is not None:
                 close()
-
-    @staticmethod
-    def _stream(
-        answer: Answer, chunks: Iterable[bytes], loop: asyncio.AbstractEventLoop, send: Send
-    ) -> None:
-        """Send pieces from the thread, each after the one before has gone out."""
-
-        def now(message: Message) -> None:
-            sending = asyncio.run_coroutine_threadsafe(_sent(send, message), loop)
-            try:
-                sending.result(PIECE_WITHIN_S)
-            except TimeoutError:
-                sending.cancel()
-                raise TimeoutError(f"a client took no piece within {PIECE_WITHIN_S} s") from None
-
-        now(_start(answer))
-        for chunk in chunks:
-            now({"type": "http.response.body", "body": chunk, "more_body": True})
-        now({"type": "http.response.body", "body": b""})
 
 
 async def _sent(send: Send, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Answers of 8 MB and limits of seconds: `python -m tests.realtime.downloads daphne <descriptor>`.
+"""Answers of 8 MB and limits of seconds: `python -m tests.realtime.downloads daphne <descriptor> <seconds>`.
 
 `/streamed` comes in pieces, of which `/made` says how many there have been; anything else comes whole.
 """
@@ -13,7 +13,6 @@ from typing import Any
 
 PIECE = b"x" * 256 * 1024
 PIECES = 32
-IDLE_S = 1.5
 
 
 class Pieces:
@@ -37,14 +36,14 @@ def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
 
 
 def main() -> None:
-    kind, descriptor = sys.argv[1:]
+    kind, descriptor, idle_s = sys.argv[1:]
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
     from apps.common import pools
     from kanban_agents import servers
 
-    servers.IDLE_S = IDLE_S
-    pools.PIECE_WITHIN_S = 2 * IDLE_S
+    servers.IDLE_S = float(idle_s)
+    pools.PIECE_WITHIN_S = 2 * servers.IDLE_S
     pool = pools.ThreadPool(wsgi, threads=8, limit=10)
     servers.RUNNERS[kind](pool, socket.socket(fileno=int(descriptor)), None)
 

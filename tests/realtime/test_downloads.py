@@ -9,43 +9,52 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
 import pytest
 
 from tests.process.server import ROOT, until
-from tests.realtime.downloads import IDLE_S, PIECE, PIECES
+from tests.realtime.downloads import PIECE, PIECES
 
 pytestmark = pytest.mark.process
 
+IDLE_S = 1.5
 SIZE = len(PIECE) * PIECES
 # What the kernel takes for a client that doesn't read, and what the server has in hand.
 UNDER_WAY = 6
 CASES = list(product(("/streamed", "/whole"), ("Connection: keep-alive", "Connection: close")))
 
 
-class Web(NamedTuple):
+@dataclass
+class Web:
     kind: str
     port: int
+    process: subprocess.Popen[bytes]
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def web(request: pytest.FixtureRequest) -> Iterator[Web]:
+@contextmanager
+def serving(kind: str, idle_s: float = IDLE_S) -> Iterator[Web]:
     with socket.socket() as listener:
         # So that the kernel doesn't take all of an answer for a client that reads none of it.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         listener.bind(("127.0.0.1", 0))
         listener.listen(100)
-        command = [sys.executable, "-m", "tests.realtime.downloads", request.param]
         descriptor = listener.fileno()
-        server = subprocess.Popen([*command, str(descriptor)], cwd=ROOT, pass_fds=[descriptor])
+        arguments = ["-m", "tests.realtime.downloads", kind, str(descriptor), str(idle_s)]
+        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, pass_fds=[descriptor])
         try:
-            yield Web(request.param, listener.getsockname()[1])
+            yield Web(kind, listener.getsockname()[1], process)
         finally:
-            server.terminate()
-            server.wait(10)
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def web(request: pytest.FixtureRequest) -> Iterator[Web]:
+    with serving(request.param) as running:
+        yield running
 
 
 def asked(web: Web, path: str, *headers: str) -> socket.socket:
@@ -115,3 +124,11 @@ def test_whoever_takes_nothing_is_cut_off(web: Web) -> None:
 def test_an_idle_connection_is_closed(web: Web) -> None:
     with asked(web, "/made") as client:
         until(lambda: not client.recv(1 << 16), what="closed", timeout=10)
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_a_server_that_is_stopped_waits_for_nobody_who_reads_slowly(kind: str) -> None:
+    with serving(kind, idle_s=40.0) as web, asked(web, "/streamed") as client:
+        client.recv(1)
+        web.process.terminate()
+        web.process.wait(10)
