@@ -214,7 +214,7 @@ def test_a_card_that_goes_during_the_upload_takes_the_file_with_it(
 
 
 def test_why_an_upload_failed_is_said_though_the_database_goes_away_as_well(
-    card: Card, monkeypatch: pytest.MonkeyPatch
+    card: Card, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(open_file: Any) -> Any:
         open_file("half.txt").write(b"half of i")
@@ -225,7 +225,7 @@ def test_why_an_upload_failed_is_said_though_the_database_goes_away_as_well(
         raise OperationalError("the connection is closed")
 
     with pytest.raises(Unavailable, match="disk is full"):
-        services.attach(card, read, by=1)
+        services.attach(card, read, by=bob.pk)
 
 
 def test_a_full_disk_is_said_and_leaves_no_row(
