@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.db import connection
+
+from apps.cards.models import Card
+
 Listener = Callable[[list[int]], None]
 
 _listeners: list[Listener] = []
@@ -16,5 +20,13 @@ def on_delete(listener: Listener) -> Listener:
 
 
 def announce(card_ids: list[int]) -> None:
+    """From here on nobody can refer to the cards.
+
+    What people keep of them (panels, what was read) is written without the stream: a row that came between
+    the statements of the deletion would have its COMMIT refused. So whoever writes one waits, and finds that
+    the card is gone.
+    """
+    if connection.features.has_select_for_update:
+        list(Card.objects.select_for_update().filter(pk__in=card_ids).order_by("pk").values("pk"))
     for listener in _listeners:
         listener(card_ids)

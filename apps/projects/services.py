@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from django.db.models import QuerySet
+
 from apps.accounts.models import User
 from apps.common.errors import NotFound
 from apps.credentials.assigning import hold_credential
@@ -164,7 +166,8 @@ def _saved(project: Project, before: Project, *, by: int | None, run: str | None
 def delete_project(project: Project, *, by: int | None) -> None:
     """With everything in it; its directory and its branches stay, and so does its event stream."""
     bus.lock(project.pk)
-    project = fresh(project)
+    # Nobody can refer to it from here on: an order of projects is written without the stream.
+    project = fresh(project, among=Project.objects.select_for_update())
     project_id = project.pk
     patches = lifecycle.deleting(project)
     project.delete()
@@ -186,8 +189,8 @@ def release_credential(credential: Credential) -> None:
         update_project(project, by=None, credential_id=None)
 
 
-def fresh(project: Project) -> Project:
-    found = Project.objects.filter(pk=project.pk).first()
+def fresh(project: Project, *, among: QuerySet[Project] | None = None) -> Project:
+    found = (Project.objects.all() if among is None else among).filter(pk=project.pk).first()
     if found is None:
         raise NotFound("Somebody has just deleted this project.")
     return found
