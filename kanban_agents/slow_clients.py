@@ -52,8 +52,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.forceAbortClient()
 
     def requestDone(self, request: http.Request) -> None:
+        # Asked first: the next request may begin before that returns, and say otherwise.
+        closing = not self.persistent
         super().requestDone(request)
-        if not self.persistent:
+        if closing:
             # Twisted closes it once all has been taken, for which it would wait without end.
             self.setTimeout(self._savedTimeOut)
 

@@ -1,6 +1,7 @@
 """Answers of 8 MB and limits of seconds: `python -m tests.realtime.downloads daphne <descriptor> <seconds>`.
 
-`/streamed` comes in pieces, of which `/made` says how many there have been; anything else comes whole.
+`/streamed` comes in pieces, of which `/made` says how many there have been, `/late` after three times
+as long as a connection may be idle; anything else comes whole.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
+
+from kanban_agents import servers
 
 PIECE = b"x" * 256 * 1024
 PIECES = 32
@@ -31,6 +35,10 @@ def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
     if environ["PATH_INFO"] == "/made":
         start_response("200 OK", [])
         return [b"%d" % len(made)]
+    if environ["PATH_INFO"] == "/late":
+        time.sleep(3 * servers.IDLE_S)
+        start_response("200 OK", [])
+        return [b"late"]
     start_response("200 OK", [("Content-Length", str(PIECES * len(PIECE)))])
     return Pieces() if environ["PATH_INFO"] == "/streamed" else [PIECE] * PIECES
 
@@ -40,7 +48,6 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "kanban_agents.settings")
 
     from apps.common import pools
-    from kanban_agents import servers
 
     servers.IDLE_S = float(idle_s)
     pools.PIECE_WITHIN_S = 2 * servers.IDLE_S

@@ -126,6 +126,18 @@ def test_an_idle_connection_is_closed(web: Web) -> None:
         until(lambda: not client.recv(1 << 16), what="closed", timeout=10)
 
 
+def test_a_request_that_was_sent_along_with_another_gets_its_answer_however_long_that_takes(
+    web: Web,
+) -> None:
+    with asked(
+        web, "/made", "", "GET /late HTTP/1.1", "Host: localhost", "Connection: close"
+    ) as client:
+        answers = b""
+        while part := client.recv(1 << 16):
+            answers += part
+        assert answers.endswith(b"late")
+
+
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_a_server_that_is_stopped_waits_for_nobody_who_reads_slowly(kind: str) -> None:
     with serving(kind, idle_s=40.0) as web, asked(web, "/streamed") as client:
