@@ -30,15 +30,17 @@ _WAITING = {
     "message": "Its plan was not approved; it waits for a message that says how to go on.",
 }
 _PARKED = "it keeps no process in memory meanwhile, an answer starts it again."
+# Another container's worker keeps its work for as long as it lives: nobody else could end its processes.
+_CUT_OFF = " If its container is paused or cut off, that has to be continued or restarted first."
 _SILENT = (
     "The worker that runs it has given no sign of life for some seconds; if it stays silent, another one"
-    " takes the work up, usually within a minute."
+    f" takes the work up, usually within a minute.{_CUT_OFF}"
 )
 _FULL = "The server's disk is full, so the work may stand still; it goes on when there is room."
 _STOPPED = "Is being stopped; its processes are gone within seconds."
 _STOPPED_WHILE_SILENT = (
-    "Is being stopped; the worker that runs it has given no sign of life for some seconds, so that may take"
-    " up to a minute."
+    "Is being stopped; the worker that runs it has given no sign of life for some seconds, so that takes"
+    f" longer, usually up to a minute.{_CUT_OFF}"
 )
 
 

@@ -53,3 +53,14 @@ def test_a_limit_says_to_the_second_when_it_ends() -> None:
         state="waiting", waiting_for={"kind": "limit", "until": f"{until:%Y-%m-%dT%H:%M:%S.%f}Z"}
     )
     assert str(wording.sentence(session)).endswith("on 2026-01-31 at 12:00:30 UTC.")
+
+
+@pytest.mark.parametrize("cancel_requested", [False, True])
+def test_of_a_silent_worker_it_is_said_that_its_container_may_have_to_be_restarted(
+    cancel_requested: bool,
+) -> None:
+    session = AgentSession(state="running", cancel_requested=cancel_requested)
+    said = str(wording.sentence(session, silent=True))
+    assert "no sign of life" in said
+    assert "container" in said
+    assert "restart" in said
