@@ -146,8 +146,18 @@ class Observer:
     def gone_hosts(self, hosts: set[str]) -> list[str]:
         """Which of these other hosts have shown no sign of a worker for KANBAN_HOST_GONE_AFTER seconds.
 
-        To be asked again by whatever acts on it, like `is_still_dead`.
+        They are all that anybody waits for: of the others it forgets how long they have been silent.
         """
+        # Nobody looks at those: an entry that stayed would count hours in which workers came and went.
+        for host in self.hosts.keys() - hosts:
+            self.hosts.pop(host, None)
+        return self._silent_hosts(hosts)
+
+    def is_still_gone(self, host_id: str) -> bool:
+        """For whatever acts on it, like `is_still_dead`."""
+        return bool(self._silent_hosts({host_id}))
+
+    def _silent_hosts(self, hosts: set[str]) -> list[str]:
         beats: dict[str, set[tuple[str, int]]] = {host: set() for host in hosts - {self.host_id}}
         rows = Worker.objects.filter(host_id__in=beats).values_list("host_id", "id", "beat")
         for host, worker_id, count in rows:
@@ -171,7 +181,7 @@ class Observer:
 
     def forget_host(self, host_id: str) -> None:
         """Its runs have ended; a worker of it that lives on after all signs on again."""
-        if self.gone_hosts({host_id}):
+        if self.is_still_gone(host_id):
             with turn():
                 Worker.objects.filter(host_id=host_id).delete()
 

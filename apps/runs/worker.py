@@ -371,7 +371,7 @@ class Loop(Threads):
 
     async def _abandon(self, host: str) -> None:
         def work(kind: Kind) -> None:
-            if self.observer.gone_hosts({host}):
+            if self.observer.is_still_gone(host):
                 kind.abandon(host)
 
         left: set[str] = set()

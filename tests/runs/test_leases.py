@@ -106,6 +106,30 @@ def test_a_beat_that_stands_still_in_another_container_is_no_death(
     assert look_for(observer, clock, 2, beats=True) == ["w2"]
 
 
+def test_a_host_that_nobody_had_to_wait_for_meanwhile_has_its_whole_time_again(
+    observer: Observer, clock: Clock
+) -> None:
+    """It was stopped in order when a card was to go on there, and is started anew hours later."""
+
+    def look(hosts: set[str], seconds: float) -> list[str]:
+        found: list[str] = []
+        until = clock.now + seconds
+        while clock.now < until:
+            clock.now += settings.HOST_GONE_AFTER_S / 10
+            observer.beaten_at = clock.now
+            found = observer.gone_hosts(hosts)
+        return found
+
+    Worker.objects.filter(host_id=ELSEWHERE).delete()
+    assert look({ELSEWHERE}, 1) == []
+    assert look(set(), 10 * settings.HOST_GONE_AFTER_S) == []
+    assert look({ELSEWHERE}, settings.HOST_GONE_AFTER_S) == []
+    assert look({ELSEWHERE, "third"}, 1) == [ELSEWHERE]
+    # Whoever acts on it asks for one of them; the other's time runs on.
+    assert observer.is_still_gone(ELSEWHERE)
+    assert set(look({ELSEWHERE, "third"}, settings.HOST_GONE_AFTER_S)) == {ELSEWHERE, "third"}
+
+
 class Refused:
     """A kind of run of which the database stores nothing at first."""
 
