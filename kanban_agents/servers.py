@@ -171,6 +171,8 @@ def run_daphne(application: Any, listener: socket.socket, report: int | None) ->
 def run_uvicorn(application: Any, listener: socket.socket, report: int | None) -> None:
     import uvicorn
 
+    from kanban_agents.slow_clients_of_uvicorn import Protocol
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -180,7 +182,7 @@ def run_uvicorn(application: Any, listener: socket.socket, report: int | None) -
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         lifespan="off",
         log_config=None,

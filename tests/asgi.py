@@ -26,6 +26,25 @@ class Reply:
         return str(body["error"]["code"])
 
 
+def scope_of(
+    method: str, path: str, *, query: str = "", headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    given = {"host": "localhost:37100"} | (headers or {})
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": re.sub("%([0-9a-fA-F]{2})", lambda m: chr(int(m[1], 16)), path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "/elsewhere",
+        "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items() if v],
+        "client": ("127.0.0.1", 5),
+        "server": ("127.0.0.1", 37100),
+        "scheme": "http",
+    }
+
+
 async def call(
     application: Any,
     method: str = "GET",
@@ -36,21 +55,7 @@ async def call(
     body: Iterable[bytes] = (b"",),
 ) -> Reply:
     """One request through an ASGI application, as a server would put it."""
-    given = {"host": "localhost:37100"} | (headers or {})
-    raw = path.encode()
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": method,
-        "path": re.sub("%([0-9a-fA-F]{2})", lambda m: chr(int(m[1], 16)), path),
-        "raw_path": raw,
-        "query_string": query.encode(),
-        "root_path": "/elsewhere",
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in given.items() if v],
-        "client": ("127.0.0.1", 5),
-        "server": ("127.0.0.1", 37100),
-        "scheme": "http",
-    }
+    scope = scope_of(method, path, query=query, headers=headers)
     chunks = list(body)
     incoming = [
         {"type": "http.request", "body": chunk, "more_body": i < len(chunks) - 1}

@@ -8,19 +8,21 @@ body is read before and its answer sent after, so a slow client holds no thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from apps.common.downloads import Pieces, Reader
 from apps.common.envelope import dumps
 from apps.common.errors import error_body
+from apps.common.places import Places
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,8 +37,6 @@ Headers = list[tuple[bytes, bytes]]
 UNDER_WAY = "kanban.under_way"
 
 _IN_MEMORY = 1_000_000
-# A client that doesn't take a piece within it doesn't get the rest.
-PIECE_WITHIN_S = 120.0
 _BODYLESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -48,46 +48,16 @@ class Disconnected(Exception):
 class Answer:
     status: int
     headers: Headers
-    body: bytes | None
-
-
-class _Outlet:
-    """Sends pieces from a thread, each after the one before has gone out, until it is closed."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, send: Send) -> None:
-        self.loop = loop
-        self._send = send
-        self._closed = False
-        self._sending: Future[None] | None = None
-
-    def stream(self, answer: Answer, chunks: Iterable[bytes]) -> None:
-        self._put(_start(answer))
-        for chunk in chunks:
-            self._put({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._put({"type": "http.response.body", "body": b""})
-
-    def _put(self, message: Message) -> None:
-        self._sending = asyncio.run_coroutine_threadsafe(_sent(self._send, message), self.loop)
-        if self._closed:
-            self._sending.cancel()
-        try:
-            self._sending.result(PIECE_WITHIN_S)
-        except TimeoutError:
-            self._sending.cancel()
-            raise TimeoutError(f"a client took no piece within {PIECE_WITHIN_S} s") from None
-
-    def close(self) -> None:
-        """The thread goes no further; else one whose client is slow would hold up the server's end."""
-        self._closed = True
-        if self._sending is not None:
-            self._sending.cancel()
+    body: bytes | Pieces
 
 
 class ThreadPool:
     """An ASGI application around a WSGI one.
 
     More than `limit` requests at once, waiting ones included, are refused with 503; more than
-    `per_caller` of the same caller with 429; `caller_of` says who that is.
+    `per_caller` of the same caller with 429; `caller_of` says who that is. A request counts until its
+    answer begins. Answers in pieces count from then on, by themselves: `downloads` at once, and as many
+    of the same caller.
     """
 
     def __init__(
@@ -98,72 +68,95 @@ class ThreadPool:
         limit: int,
         per_caller: int | None = None,
         caller_of: CallerOf | None = None,
+        downloads: int = 32,
     ) -> None:
         self._wsgi = wsgi
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
-        self._limit = limit
-        self._per_caller = per_caller
         self._caller_of = caller_of
-        self._busy = 0
-        self._callers: Counter[bytes] = Counter()
+        self._places = Places(limit, per_caller)
+        self._downloads = Places(downloads, per_caller)
+        self._reader = Reader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._busy >= self._limit:
+        if not self._places.take():
             await refuse(send, 503, "busy", "The server is busy. Try again in a moment.")
             return
         # Counted before anything is waited for: whoever is looked up slowly takes a place as well, and who
         # sends slowly takes up memory and disk.
-        self._busy += 1
         try:
             caller = await self._caller(scope)
         except BaseException:
-            self._busy -= 1
+            self._places.give_back()
             raise
-        if self._per_caller and self._callers[caller] >= self._per_caller:
-            self._busy -= 1
-            await refuse(
-                send,
-                429,
-                "rate_limited",
-                f"You have {self._per_caller} slow requests under way. Wait for one of them.",
-            )
+        if not self._places.keep_for(caller):
+            await _refuse_another(send, f"{self._places.per_caller} slow requests")
             return
-        self._callers[caller] += 1
         try:
             body, length = await _read(receive)
             environ = build_environ(scope, body, length)
         except BaseException as error:
-            self._release(caller)
+            self._places.give_back(caller)
             if isinstance(error, Disconnected):
                 return
             raise
-        outlet = _Outlet(asyncio.get_running_loop(), send)
-        working = outlet.loop.run_in_executor(self._threads, self._call, environ, outlet)
+        working = asyncio.get_running_loop().run_in_executor(self._threads, self._call, environ)
         # Whoever goes away leaves a thread at work, which counts until it is done.
-        working.add_done_callback(lambda _: self._release(caller))
+        working.add_done_callback(lambda _: self._places.give_back(caller))
         try:
             answer = await asyncio.shield(working)
         except asyncio.CancelledError:
-            outlet.close()
+            working.add_done_callback(self._let_go)
             raise
-        if answer.body is not None:
+        if isinstance(answer.body, bytes):
             await send(_start(answer))
             await send({"type": "http.response.body", "body": answer.body})
+            return
+        try:
+            async with departure(receive) as gone:
+                await self._download(answer, answer.body, caller, send, gone)
+        finally:
+            await self._reader.close(answer.body)
+
+    async def _download(
+        self,
+        answer: Answer,
+        pieces: Pieces,
+        caller: bytes,
+        send: Send,
+        gone: asyncio.Task[None],
+    ) -> None:
+        if not self._downloads.take():
+            message = "Too many downloads are under way. Try again when one of them has ended."
+            await refuse(send, 503, "busy", message)
+            return
+        if not self._downloads.keep_for(caller):
+            await _refuse_another(send, f"{self._downloads.per_caller} downloads")
+            return
+        try:
+            await send(_start(answer))
+            async for piece in self._reader.read(pieces):
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._downloads.give_back(caller)
+
+    def _let_go(self, working: asyncio.Future[Answer]) -> None:
+        if working.cancelled() or working.exception() is not None:
+            return
+        body = working.result().body
+        if not isinstance(body, bytes):
+            self._reader.close(body)
 
     async def _caller(self, scope: Scope) -> bytes:
-        if not self._per_caller:
+        if not self._places.per_caller:
             return b""
         return address_of(scope) if self._caller_of is None else await self._caller_of(scope)
 
-    def _release(self, caller: bytes) -> None:
-        self._busy -= 1
-        self._callers[caller] -= 1
-        if not self._callers[caller]:
-            del self._callers[caller]
-
-    def _call(self, environ: dict[str, Any], outlet: _Outlet) -> Answer:
+    def _call(self, environ: dict[str, Any]) -> Answer:
         started: list[Any] = []
-        response: Iterable[bytes] = ()
+        response: Any = ()
         try:
             response = self._wsgi(environ, lambda *args: started.extend(args[:2]))
             status = int(started[0][:3])
@@ -173,9 +166,11 @@ class ThreadPool:
             ]
             head = environ["REQUEST_METHOD"] == "HEAD"
             if getattr(response, "streaming", False):
-                answer = Answer(status, headers, None)
-                outlet.stream(answer, () if head else response)
-                return answer
+                if head:
+                    return Answer(status, headers, b"")
+                # Closed by whoever sends it.
+                pieces, response = response, ()
+                return Answer(status, headers, pieces)
             body = b"".join(response)
             if status in _BODYLESS:
                 return Answer(status, headers, b"")
@@ -189,12 +184,12 @@ class ThreadPool:
                 close()
 
 
-async def _sent(send: Send, message: Message) -> None:
-    await send(message)
-
-
 def _start(answer: Answer) -> Message:
     return {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+
+
+async def _refuse_another(send: Send, what: str) -> None:
+    await refuse(send, 429, "rate_limited", f"You have {what} under way. Wait for one of them.")
 
 
 async def refuse(
@@ -221,6 +216,22 @@ async def refuse(
 def address_of(scope: Scope) -> bytes:
     client = scope.get("client")
     return str(client[0]).encode() if client else b""
+
+
+@contextlib.asynccontextmanager
+async def departure(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that ends when the client goes away."""
+
+    async def departed() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.create_task(departed())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _read(receive: Receive) -> tuple[BinaryIO, int]:

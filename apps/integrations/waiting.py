@@ -29,6 +29,7 @@ from apps.common.pools import (
     Receive,
     Scope,
     Send,
+    departure,
     refuse,
 )
 from apps.common.serializers import checked
@@ -101,7 +102,7 @@ class Waiting:
     ) -> None:
         until = time.monotonic() + seconds
         async with contextlib.AsyncExitStack() as stack:
-            gone = await stack.enter_async_context(_departure(receive))
+            gone = await stack.enter_async_context(departure(receive))
             rung = await stack.enter_async_context(_bell(card_id))
             has_place = False
             while True:
@@ -178,22 +179,6 @@ async def _bell(card_id: int) -> AsyncIterator[asyncio.Event]:
             ringing = current_hub().bell(public_id("card", card_id), lambda: project_of(card_id))
             rung = (await stack.enter_async_context(ringing)).rung
         yield rung
-
-
-@contextlib.asynccontextmanager
-async def _departure(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that ends when the client goes away."""
-
-    async def departed() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    task = asyncio.create_task(departed())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _first(gone: asyncio.Task[None], rung: asyncio.Event, seconds: float) -> bool:

@@ -17,6 +17,7 @@ from kanban_agents import servers
 
 PIECE = b"x" * 256 * 1024
 PIECES = 32
+LIMIT = 10
 
 
 class Pieces:
@@ -26,6 +27,9 @@ class Pieces:
         for _ in range(PIECES):
             made.append(1)
             yield PIECE
+
+    def close(self) -> None:
+        pass
 
 
 made: list[int] = []
@@ -50,8 +54,7 @@ def main() -> None:
     from apps.common import pools
 
     servers.IDLE_S = float(idle_s)
-    pools.PIECE_WITHIN_S = 2 * servers.IDLE_S
-    pool = pools.ThreadPool(wsgi, threads=8, limit=10)
+    pool = pools.ThreadPool(wsgi, threads=LIMIT, limit=LIMIT)
     servers.RUNNERS[kind](pool, socket.socket(fileno=int(descriptor)), None)
 
 
