@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apps.agents.models import AgentSession
 from apps.cards import worktrees
+from apps.runs import leases
 from apps.runs.models import Worker
 
 
@@ -16,9 +17,11 @@ def bind(session: AgentSession) -> None:
     host_id = worktrees.host_of(session.card)
     if host_id is None:
         return
-    if not Worker.objects.filter(host_id=host_id).exists():
-        if _given_up(session.card_id, host_id):
-            return
+    workers = set(Worker.objects.filter(host_id=host_id).values_list("pk", flat=True))
+    if not workers and _given_up(session.card_id, host_id):
+        return
+    # The rows of a host that lost its power stay until it is given up.
+    if workers == leases.silent(workers):
         session.queue_reason = "host_away"
     session.host_id = host_id
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.db.models.functions import Now
 
 from apps.accounts.models import User
 from apps.agents import attempts
@@ -65,6 +68,17 @@ def test_the_next_step_waits_for_the_host_that_has_the_worktree(card: Card) -> N
 
 def test_it_waits_also_while_that_hosts_worker_is_being_restarted(card: Card) -> None:
     Worker.objects.filter(host_id="a").delete()
+    move(card)
+    assert claimed_by("b") is None
+    agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
+    assert "the host that has" in Api(card.project.owner).get(agent)["statusText"]
+    assert claimed_by("a") is not None
+
+
+def test_it_is_said_that_the_host_is_away_also_when_its_worker_has_died_without_a_word(
+    card: Card,
+) -> None:
+    Worker.objects.filter(host_id="a").update(beat_at=Now() - timedelta(seconds=20))
     move(card)
     assert claimed_by("b") is None
     agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
