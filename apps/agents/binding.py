@@ -14,18 +14,14 @@ def bind(session: AgentSession) -> None:
     It waits for that host also while no worker of it is there, as at a restart. Only a host that was given up
     and has not come back has lost the card: then whoever has a place makes the worktree again.
     """
-    host_id = worktrees.host_of(session.card)
-    if host_id is None:
+    home = worktrees.home_of(session.card)
+    if home is None:
         return
+    host_id, given_up = home
     workers = set(Worker.objects.filter(host_id=host_id).values_list("pk", flat=True))
-    if not workers and _given_up(session.card_id, host_id):
+    if given_up and not workers:
         return
     # The rows of a host that lost its power stay until it is given up.
     if workers == leases.silent(workers):
         session.queue_reason = "host_away"
     session.host_id = host_id
-
-
-def _given_up(card_id: int, host_id: str) -> bool:
-    newest = AgentSession.objects.filter(card_id=card_id).order_by("-pk")
-    return newest.values_list("host_id", "error_code").first() == (host_id, "host_gone")

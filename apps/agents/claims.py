@@ -25,6 +25,7 @@ from apps.agents import (
 from apps.agents.models import AgentMessage, AgentSession
 from apps.boards.models import ColumnType
 from apps.cards import services as cards
+from apps.cards import worktrees
 from apps.events import bus
 from apps.runs import limits
 from apps.runs.kinds import Claim, Handle, Kind, Surroundings
@@ -182,6 +183,7 @@ def _abandon(session_id: int, project_id: int, host_id: str) -> None:
     )
     if session is None:
         return
+    worktrees.give_up(session.card_id, host_id)
     session.fence += 1
     session.worker_id = None
     session.pid = None

@@ -213,6 +213,8 @@ class Worktree(models.Model):
     card_id = models.PositiveBigIntegerField(unique=True)
     project_id = models.PositiveBigIntegerField()
     host_id = models.CharField(max_length=40)
+    # Whether that host was while the card waited for it; it lasts until the worktree is used again.
+    given_up = models.BooleanField(default=False)
     repository = models.TextField()
     path = models.TextField()
     branch = models.CharField(max_length=300, null=True)

@@ -49,12 +49,20 @@ def in_place(project: Project) -> bool:
     return not (project.is_git and project.worktree)
 
 
-def host_of(card: Card) -> str | None:
-    """The host that has the card's worktree; None where its next agent needs none or there is none yet."""
+def home_of(card: Card) -> tuple[str, bool] | None:
+    """The host that has the card's worktree, and whether that was given up.
+
+    None where the card's next agent needs none or there is none yet.
+    """
     if in_place(card.project):
         return None
     ready = Worktree.objects.filter(card_id=card.pk, state=Worktree.State.READY)
-    return ready.values_list("host_id", flat=True).first()
+    return ready.values_list("host_id", "given_up").first()
+
+
+def give_up(card_id: int, host_id: str) -> None:
+    """The host has been silent for too long: without it, the card needn't wait for what is there."""
+    Worktree.objects.filter(card_id=card_id, host_id=host_id).update(given_up=True)
 
 
 def directory(card_id: int) -> Path:
@@ -147,7 +155,8 @@ def _prepare_locked(
         row = _new_row(card, host_id, project.base_branch or info.head_branch, run)
     else:
         # Where it is used it is: its host may have gone, and its directory may be shared.
-        _update(Worktree.objects.filter(pk=row.pk), session_wire_id=run, host_id=host_id)
+        mine = Worktree.objects.filter(pk=row.pk)
+        _update(mine, session_wire_id=run, host_id=host_id, given_up=False)
     path = Path(row.path)
     if row.state == Worktree.State.READY and worktrees.valid(path, repository):
         worktrees.clear_stale_locks(path)

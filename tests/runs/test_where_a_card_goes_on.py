@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from apps.agents import attempts
 from apps.agents.claims import AgentKind
 from apps.agents.models import AgentSession
 from apps.boards.models import Column
+from apps.cards import worktrees
 from apps.cards.models import Card, Worktree
 from apps.projects.models import Project
 from apps.runs.kinds import Claim
@@ -93,6 +95,64 @@ def test_a_host_that_was_given_up_frees_the_card(card: Card, project: Project) -
     assert "Start its worker" in (session.error_message or "")
     move(card, factories.column(project))
     move(card)
+    assert claimed_by("b") is not None
+
+
+def its_next_session_is_cancelled(card: Card) -> None:
+    move(card, factories.column(card.project))
+    move(card)
+
+
+def its_next_session_ends_before_it_has_a_worktree(card: Card) -> None:
+    its_next_session_is_cancelled(card)
+    claim = claimed_by("b")
+    assert claim is not None
+    attempts.end_turn(claim, None, stop_reason="cancelled", error=None)
+    KIND.release(claim)
+
+
+def a_message_has_the_session_queued_again(card: Card) -> None:
+    url = f"/api/projects/{card.project_id}/cards/{card.pk}/agent/message"
+    Api(card.project.owner).post(url, {"content": "go on"})
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        its_next_session_is_cancelled,
+        its_next_session_ends_before_it_has_a_worktree,
+        a_message_has_the_session_queued_again,
+    ],
+)
+def test_a_host_that_was_given_up_stays_so_whatever_becomes_of_the_cards_sessions(
+    card: Card, meanwhile: Callable[[Card], None]
+) -> None:
+    move(card)
+    gone("a")
+    meanwhile(card)
+    move(card, factories.column(card.project))
+    move(card)
+    assert claimed_by("b") is not None
+
+
+def test_once_the_worktree_is_made_anew_its_host_is_waited_for(card: Card) -> None:
+    Worktree.objects.update(path=str(worktrees.directory(card.pk)))
+    move(card)
+    gone("a")
+    move(card, factories.column(card.project))
+    move(card)
+    claim = claimed_by("b")
+    assert claim is not None
+    worktrees.prepare(
+        card, host_id="b", run=claim.wire_id, marker=claim.marker, given_up=lambda: False
+    )
+    attempts.end_turn(claim, None, stop_reason="cancelled", error=None)
+    KIND.release(claim)
+    Worker.objects.filter(host_id="b").delete()
+    Worker.objects.create(id="w-c", host_id="c", pid=1)
+    move(card, factories.column(card.project))
+    move(card)
+    assert claimed_by("c") is None
     assert claimed_by("b") is not None
 
 
