@@ -112,6 +112,21 @@ def test_another_key_leads_to_a_new_conversation_that_is_told_the_task(
     assert any("could not open its earlier" in each["content"] for each in board.messages(card))
 
 
+def test_another_agent_is_not_asked_for_the_conversation_of_the_earlier_one(
+    board: Board, project: Project
+) -> None:
+    card = board.work(project, "[crash-on-load] [say one]")
+    board.finish(card)
+    board.api.patch(f"/projects/{project.id}", {"agent": "fake-resume"})
+    board.api.post(f"{card.url}/agent/message", {"content": "go on"})
+    until(lambda: len(board.prompts(card)) == 2, timeout=20, what="the second prompt")
+    task, second = board.prompts(card)
+    assert "Its last words were:\n\none" in second
+    assert second.endswith(f"{task}\n\n---\n\ngo on")
+    assert len(board.conversations(card)) == 2
+    assert any("could not open its earlier" in each["content"] for each in board.messages(card))
+
+
 def test_bad_data_from_an_agent_is_stored_readably(board: Board, project: Project) -> None:
     card = board.work(
         project,

@@ -156,7 +156,8 @@ async def _talk(
     claim, session = handle.claim, known.session
     await or_event(handle, agent.initialize())
     goes_on = await or_event(handle, agent.open_session(cwd, session.agent_session_id))
-    lost_history = session.agent_session_id is not None and not goes_on
+    # Without a name but with a hand-over due, it was another agent's.
+    lost_history = not goes_on and (session.agent_session_id is not None or session.handover_due)
     await around.database(
         lambda: attempts.started(
             claim,
