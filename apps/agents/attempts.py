@@ -64,10 +64,14 @@ def defer(claim: Claim, code: str, message: str) -> None:
 
 @bus.atomically
 def put_off(claim: Claim, code: str) -> None:
-    """The place is taken for the moment: the session is tried again in a few seconds, and says why."""
+    """The place is taken for the moment: the session is tried again in a few seconds, and says why.
+
+    Only a turn under way is interrupted and keeps its place in all limits: what takes this one may last.
+    """
     session = turns.locked(claim)
     if session.state in (State.STARTING, State.RUNNING):
-        session.state = State.INTERRUPTED
+        under_way = turns.open_turns(session).filter(state=Turn.State.SENT).exists()
+        session.state = State.INTERRUPTED if under_way else State.QUEUED
         session.queue_reason = code
         session.not_before = timezone.now() + recovery.APART
         session.save()

@@ -91,7 +91,7 @@ def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSes
 def equip(session: AgentSession, equipment: gate.Equipment) -> None:
     """What it works with; the session is not saved here.
 
-    Its mode is settled by its first attempt: later on an approved plan or a message goes on in it.
+    Its mode is settled by its first turn: later on an approved plan or a message goes on in it.
     """
     if session.agent_session_id is not None and session.preset != equipment.preset.id:
         # Another agent may do anything when it is asked for a conversation that it never had.
@@ -99,7 +99,7 @@ def equip(session: AgentSession, equipment: gate.Equipment) -> None:
     session.preset = equipment.preset.id
     session.model = equipment.model
     session.credential_id = equipment.credential.credential_id if equipment.credential else None
-    if session.fence == 0:
+    if session.fence == 0 or not turns.any_sent(session):
         session.permission_mode = equipment.permission_mode
 
 

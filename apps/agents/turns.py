@@ -224,6 +224,10 @@ def _take_from_queue(session: AgentSession, turn: Turn, message: AgentMessage) -
     entries.tell_after_commit(message)
 
 
+def any_sent(session: AgentSession) -> bool:
+    return Turn.objects.filter(session=session, sent_at__isnull=False).exists()
+
+
 def _was_told(session: AgentSession) -> bool:
     """Whether the agent knows of the card, or is about to be told: a task that is cancelled before it is sent
     isn't sent later, but a message about it would mean nothing without it.

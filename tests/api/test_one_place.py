@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from apps.accounts.models import User
-from apps.agents import attempts
+from apps.agents import attempts, turns
 from apps.agents.claims import AgentKind
 from apps.agents.models import AgentSession
 from apps.boards.models import Column
@@ -79,6 +79,83 @@ def test_the_next_agent_starts_only_when_the_processes_of_the_stopped_one_are_go
     assert following is not None
     assert following.run_id == waits.pk
     assert claim() is None
+
+
+def put_off(project: Project, active: Column, bob: User) -> tuple[str, Claim]:
+    """A card whose agent has found its place taken, before it was started at all."""
+    card = factories.make_card(project, column=active, by=bob.pk)
+    claimed = claim()
+    assert claimed is not None
+    attempts.put_off(claimed, "path_in_use")
+    return f"/api/projects/{project.pk}/cards/{card.pk}", claimed
+
+
+def test_an_agent_whose_place_is_taken_keeps_no_place_from_those_of_other_projects(
+    project: Project, active: Column, alice: User, bob: User, settings: Any
+) -> None:
+    settings.MAX_AGENTS = 1
+    _card, claimed = put_off(project, active, bob)
+    KIND.release(claimed)
+    waits = AgentSession.objects.get(pk=claimed.run_id)
+    assert (waits.state, waits.queue_reason) == ("queued", "path_in_use")
+    other = factories.make_project(alice, name="Orchard", credential=project.credential)
+    elsewhere = factories.make_card(other, column=factories.column(other, "active"))
+    following = claim()
+    assert following is not None
+    assert AgentSession.objects.get(pk=following.run_id).card_id == elsewhere.pk
+
+
+def test_what_is_chosen_while_an_agents_place_is_taken_counts_when_it_starts(
+    project: Project, active: Column, bob: User
+) -> None:
+    card, claimed = put_off(project, active, bob)
+    KIND.release(claimed)
+    Api(bob).patch(card, {"permissionMode": "ask"})
+    AgentSession.objects.update(not_before=None)
+    following = claim()
+    assert following is not None
+    assert following.run_id == claimed.run_id
+    assert AgentSession.objects.get(pk=following.run_id).permission_mode == "ask"
+
+
+def test_a_turn_under_way_whose_place_is_taken_stays_interrupted(
+    project: Project, active: Column, bob: User
+) -> None:
+    card = factories.make_card(project, column=active, by=bob.pk)
+    first = claim()
+    assert first is not None
+    attempts.started(first, preset="builtin", pid=1, agent_session_id="x", handover=False)
+    turns.begin(first)
+    KIND.interrupt(first)
+    KIND.release(first)
+    url = f"/api/projects/{project.pk}/cards/{card.pk}"
+    Api(bob).patch(url, {"permissionMode": "ask"})
+    second = claim()
+    assert second is not None
+    attempts.put_off(second, "path_in_use")
+    KIND.release(second)
+    assert Api(bob).get(f"{url}/agent")["status"] == "interrupted"
+    assert AgentSession.objects.get(pk=second.run_id).permission_mode == "unattended"
+
+
+@pytest.mark.parametrize("stop", [cancel, move_away, move_on])
+@pytest.mark.parametrize("released", [False, True])
+def test_an_agent_whose_place_is_taken_can_be_stopped(
+    project: Project,
+    active: Column,
+    bob: User,
+    stop: Callable[[Api, str, Column], None],
+    released: bool,
+) -> None:
+    card, claimed = put_off(project, active, bob)
+    if released:
+        KIND.release(claimed)
+    stop(Api(bob), card, active)
+    if not released:
+        KIND.release(claimed)
+    assert AgentSession.objects.get(pk=claimed.run_id).state == "cancelled"
+    following = claim()
+    assert (following is not None) == (stop is move_on)
 
 
 def test_where_agents_work_is_not_changed_while_one_is_at_work(
