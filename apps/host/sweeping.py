@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from apps.host.proc import LINUX, ProcessRef, alive, environment, pids, stat
 
 SWEEP_LIMIT_S = 10.0
-_A_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Of a worker; the name of a file too.
+A_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 # Of a process by its run and its worker, "" where it names none.
 Matches = Callable[[str, str], bool]
@@ -135,7 +136,7 @@ def sweep_dead_workers(host_id: str, lives: Callable[[str], bool]) -> list[int]:
 
     def matches(run: str, worker: str) -> bool:
         # A process can say what it likes, but neither lead to other places on the disk nor end the sweep.
-        named = run.startswith(f"{host_id}:") and _A_NAME.fullmatch(worker)
+        named = run.startswith(f"{host_id}:") and A_NAME.fullmatch(worker)
         return bool(named) and not lives(worker)
 
     return _sweep(matches)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apps.host.disk import is_locked
+from apps.host.sweeping import A_NAME
 from apps.runs.leases import locks
 
 
@@ -43,6 +44,8 @@ def occupied(data_dir: Path, directory: Path, worker_id: str) -> Iterator[None]:
 
 def _holder(note: Path) -> str:
     try:
-        return note.read_text()
+        name = note.read_bytes().decode(errors="replace")
     except FileNotFoundError:
         return ""
+    # Cut short or filled with zeros by a power failure, which nobody's processes have outlived.
+    return name if A_NAME.fullmatch(name) else ""
