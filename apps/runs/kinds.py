@@ -84,8 +84,8 @@ class Surroundings(Protocol):
         """
         ...
 
-    def sweep_dead_workers(self) -> Awaitable[None]:
-        """End what dead workers of this host have left, also of runs whose rows are gone."""
+    async def sweep_dead_worker(self, worker_id: str) -> list[int]:
+        """`sweep` for all that a dead worker of this host has left, also of runs whose rows are gone."""
         ...
 
 

@@ -107,6 +107,34 @@ def test_an_agent_that_cannot_be_ended_is_said_to_be_there_and_goes_on_once_it_i
     assert board.texts(card)[-1] == "two"
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("worker", ["lives", "dies"])
+def test_where_a_deleted_cards_agent_cannot_be_ended_in_the_projects_own_directory_none_is_started(
+    board: Board, worker: str
+) -> None:
+    project = board.make_project(worktree=False)
+    first = board.work(project, "[say one] [sleep 60]")
+    board.wait_said(first, "one")
+    agent = next(each for each in board.agents() if "fake_agent" in " ".join(each.cmdline()))
+    second = board.work(project, "[say two]")
+    with unkillable(agent.pid):
+        board.api.delete(f"{first.url}?force=true")
+        if worker == "dies":
+            board.kill("worker")
+        # Longer than its end is waited for twice.
+        time.sleep(27)
+        assert not board.prompts(second)
+        until(
+            lambda: board.session(second)["queueReason"] == "path_in_use",
+            timeout=20,
+            what="why it waits",
+        )
+        # It holds up nobody else.
+        board.finish(board.work(board.make_project(worktree=False), "[say hi]"), timeout=30)
+    board.finish(second, timeout=40)
+    assert board.texts(second) == ["two"]
+
+
 def test_a_cancel_does_not_wait_for_a_long_checkout(board: Board, programs: Path) -> None:
     slow = slow_git(programs)
     card = board.work(board.make_project(), "[say hi]")

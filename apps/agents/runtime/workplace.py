@@ -18,7 +18,7 @@ from apps.agents.runtime.setting import Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import auto_commit, worktrees
 from apps.runs.kinds import Claim, Handle, Surroundings
-from apps.runs.occupancy import Occupied, occupied
+from apps.runs.occupancy import Occupied, Place
 
 T = TypeVar("T")
 GivenUp = Callable[[], bool]
@@ -41,11 +41,17 @@ async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path
     """In the project's own directory: no other agent is there, also none whose card was deleted."""
     if not worktrees.in_place(known.session.card.project):
         return
+    place, worker_id = Place(settings.DATA_DIR, path), handle.claim.worker_id
     try:
-        handle.held.enter_context(occupied(settings.DATA_DIR, path, handle.claim.worker_id))
+        before = place.left_by()
+        left = await or_event(handle, around.sweep_dead_worker(before)) if before else []
+        if left:
+            # The note stays as it is: whoever comes next looks again.
+            raise Occupied(path)
+        place.take(worker_id, swept=before)
     except Occupied:
         raise setting.Busy("path_in_use") from None
-    await or_event(handle, around.sweep_dead_workers())
+    handle.held.callback(place.leave, worker_id)
 
 
 async def commit(
