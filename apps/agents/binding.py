@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from apps.agents.models import AgentSession
 from apps.cards import worktrees
-from apps.runs import leases
 from apps.runs.models import Worker
 
 
@@ -18,10 +17,5 @@ def bind(session: AgentSession) -> None:
     if home is None:
         return
     host_id, given_up = home
-    workers = set(Worker.objects.filter(host_id=host_id).values_list("pk", flat=True))
-    if given_up and not workers:
-        return
-    # The rows of a host that lost its power stay until it is given up.
-    if workers == leases.silent(workers):
-        session.queue_reason = "host_away"
-    session.host_id = host_id
+    if not given_up or Worker.objects.filter(host_id=host_id).exists():
+        session.host_id = host_id

@@ -27,6 +27,7 @@ from apps.common.fetching import insert
 from apps.common.ids import parse_id, public_id
 from apps.events import bus
 from apps.projects.models import Project
+from apps.runs import waiting
 from apps.runs.doorbell import ring
 from apps.runs.models import LIVE, State
 from apps.runs.rows import at_work, in_order
@@ -83,9 +84,15 @@ def _queue(card: Card, equipment: gate.Equipment, *, by: int | None) -> AgentSes
     session.line_up()
     insert(session)
     insert(Turn(session=session, kind=Turn.Kind.PROMPT, text=""))
-    changed(session)
+    _queued(session)
     ring()
     return session
+
+
+def _queued(session: AgentSession) -> None:
+    """Tell of it, also that its host is away: not saved, it would still be said once the host is back."""
+    waiting.miss_hosts([session])
+    changed(session)
 
 
 def equip(session: AgentSession, equipment: gate.Equipment) -> None:
@@ -270,7 +277,7 @@ def queue_at_head(session: AgentSession) -> None:
     session.queue_rank = 0
     session.line_up()
     session.save()
-    changed(session)
+    _queued(session)
     ring()
 
 
@@ -288,4 +295,4 @@ def requeue(session: AgentSession) -> None:
     session.save()
     # Somebody has looked at what went wrong.
     turns.open_turns(session).update(resumes=0)
-    changed(session)
+    _queued(session)

@@ -18,7 +18,6 @@ _QUEUED = {
     "repository_busy": "Another worktree of the repository is being made; it is tried again every few"
     " seconds.",
     "previous_agent": "Starts as soon as the processes of the card's previous agent are gone.",
-    "host_away": "Starts when a worker of the host that has the card's worktree is there again.",
     "path_in_use": "Starts when the agent that works in the same directory has ended.",
     "resuming_one_by_one": "The worker died more than once in a short time, so interrupted work is taken"
     " up one by one; this is in line.",

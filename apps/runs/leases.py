@@ -220,6 +220,17 @@ def silent(worker_ids: set[str]) -> set[str]:
     return worker_ids - set(beating.values_list("pk", flat=True))
 
 
+def away(host_ids: set[str]) -> set[str]:
+    """For people only: on which of these hosts no worker is, or none but silent ones.
+
+    The rows of a host that lost its power stay until it is given up.
+    """
+    if not host_ids:
+        return set()
+    beating = _beating(SILENT_AFTER_S).filter(host_id__in=host_ids)
+    return host_ids - set(beating.values_list("host_id", flat=True))
+
+
 def _beating(within_s: float) -> QuerySet[Worker]:
     """By the database's clock, which wrote the times: for people and health checks, never for a death."""
     return Worker.objects.filter(beat_at__gte=Now() - timedelta(seconds=within_s))

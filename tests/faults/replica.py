@@ -152,8 +152,8 @@ class Replica:
 
 def told(row: Row) -> Row:
     shown = {name: value for name, value in row.items() if name not in UNTOLD}
-    # What no event can tell: that no worker's beat is seen.
-    if shown.get("queueReason") == "no_worker":
+    # What no event can tell: that no worker's beat is seen, or none of its host.
+    if shown.get("queueReason") in ("no_worker", "host_away"):
         shown["queueReason"] = None
     if "statusText" in row and row["status"] in ("queued", "interrupted"):
         shown.pop("statusText")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -9,12 +10,13 @@ import pytest
 from django.db.models.functions import Now
 
 from apps.accounts.models import User
-from apps.agents import attempts
+from apps.agents import attempts, requests, turns, waiting
 from apps.agents.claims import AgentKind
 from apps.agents.models import AgentSession
 from apps.boards.models import Column
 from apps.cards import worktrees
 from apps.cards.models import Card, Worktree
+from apps.events.models import StoredEvent
 from apps.projects.models import Project
 from apps.runs.kinds import Claim
 from apps.runs.models import Worker
@@ -68,24 +70,83 @@ def test_the_next_step_waits_for_the_host_that_has_the_worktree(card: Card) -> N
     assert claimed_by("a") is not None
 
 
+def said(card: Card) -> str:
+    """What its agent waits for."""
+    agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
+    text: str = Api(card.project.owner).get(agent)["statusText"]
+    return text
+
+
+def last_told(card: Card) -> str:
+    """The same, as whoever only listens has been told last."""
+    told = StoredEvent.objects.filter(stream_id=card.project_id, type="agent.status")
+    text: str = json.loads(told.latest("seq").data)["statusText"]
+    return text
+
+
 def test_it_waits_also_while_that_hosts_worker_is_being_restarted(card: Card) -> None:
     Worker.objects.filter(host_id="a").delete()
     move(card)
     assert claimed_by("b") is None
-    agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
-    assert "the host that has" in Api(card.project.owner).get(agent)["statusText"]
+    assert "the host that has" in said(card)
+    assert "the host that has" in last_told(card)
     assert claimed_by("a") is not None
+
+
+def fall_silent(host: str) -> None:
+    Worker.objects.filter(host_id=host).update(beat_at=Now() - timedelta(seconds=20))
 
 
 def test_it_is_said_that_the_host_is_away_also_when_its_worker_has_died_without_a_word(
     card: Card,
 ) -> None:
-    Worker.objects.filter(host_id="a").update(beat_at=Now() - timedelta(seconds=20))
+    fall_silent("a")
     move(card)
     assert claimed_by("b") is None
-    agent = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
-    assert "the host that has" in Api(card.project.owner).get(agent)["statusText"]
+    assert "the host that has" in said(card)
     assert claimed_by("a") is not None
+
+
+def test_it_is_said_that_the_host_is_away_for_as_long_as_it_is(card: Card) -> None:
+    move(card)
+    assert said(card) == "Starts within seconds."
+    fall_silent("a")
+    assert "the host that has" in said(card)
+    Worker.objects.filter(host_id="a").update(beat_at=Now())
+    assert said(card) == "Starts within seconds."
+
+
+def test_a_message_that_comes_before_the_host_is_back_waits_for_it_and_says_so(card: Card) -> None:
+    move(card)
+    gone("a")
+    a_message_has_the_session_queued_again(card)
+    assert claimed_by("b") is None
+    assert "the host that has" in said(card)
+    assert "the host that has" in last_told(card)
+
+
+def test_an_answer_to_an_agent_whose_host_has_died_since_waits_for_it_and_says_so(
+    card: Card,
+) -> None:
+    move(card)
+    claim = claimed_by("a")
+    assert claim is not None
+    attempts.started(claim, preset="builtin", pid=1, agent_session_id="x", handover=False)
+    prompt = turns.begin(claim)
+    assert prompt is not None
+    options = [{"optionId": "yes", "name": "Allow", "kind": "allow_once"}]
+    asked = requests.Asked(kind="permission", title="Deploy", fingerprint="f", options=options)
+    opened = waiting.ask(claim, prompt.turn_id, asked)
+    assert opened is not None
+    KIND.release(claim)
+    Worker.objects.filter(host_id="a").delete()
+    url = f"/api/projects/{card.project_id}/cards/{card.pk}/agent"
+    Api(card.project.owner).post(
+        f"{url}/requests/{opened.request_id}/answer", {"optionId": "yes"}, 200
+    )
+    assert claimed_by("b") is None
+    assert "the host that has" in said(card)
+    assert "the host that has" in last_told(card)
 
 
 def test_a_host_that_was_given_up_frees_the_card(card: Card, project: Project) -> None:
