@@ -84,10 +84,6 @@ class Surroundings(Protocol):
         """
         ...
 
-    async def sweep_dead_worker(self, worker_id: str) -> list[int]:
-        """`sweep` for all that a dead worker of this host has left, also of runs whose rows are gone."""
-        ...
-
 
 class Kind(Protocol):
     name: str

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
+from apps.common.ids import PREFIXES
 from apps.host.disk import is_locked
 from apps.host.sweeping import A_NAME
+from apps.runs.kinds import Claim
 from apps.runs.leases import locks
+
+# Worker, host, kind, run and fence of a claim.
+_NOTE = re.compile(
+    rf"({A_NAME.pattern}) ({A_NAME.pattern}) ({'|'.join(PREFIXES)}) ([0-9]{{1,18}}) ([0-9]{{1,18}})"
+)
 
 
 class Occupied(Exception):
@@ -32,28 +40,36 @@ class Place:
         self._note = folder / f"place-{name[:32]}"
         self._workers = locks(data_dir)
 
-    def left_by(self) -> str:
-        """The dead worker whose run may have left something there, "" where there is none."""
+    def left_by(self) -> Claim | None:
+        """The dead worker's run that may have left something there.
+
+        Nothing is left of its earlier attempts: each was looked for before the next one took the place.
+        """
         holder = self._holder()
-        if holder and is_locked(self._workers / holder):
+        if holder and is_locked(self._workers / holder.worker_id):
             raise Occupied(self._note.name)
         return holder
 
-    def take(self, worker_id: str, *, swept: str) -> None:
+    def take(self, claim: Claim, *, swept: Claim | None) -> None:
         """Have it from now on, when nothing is left of the one that `left_by` named."""
         if self.left_by() != swept:
             raise Occupied(self._note.name)
-        self._note.write_text(worker_id)
+        words = (claim.worker_id, claim.host_id, claim.kind, claim.run_id, claim.fence)
+        self._note.write_text(" ".join(map(str, words)))
 
-    def leave(self, worker_id: str) -> None:
+    def leave(self, claim: Claim) -> None:
         """Nothing happens where others have it by now."""
-        if self._holder() == worker_id:
+        if self._holder() == claim:
             self._note.unlink(missing_ok=True)
 
-    def _holder(self) -> str:
+    def _holder(self) -> Claim | None:
         try:
-            name = self._note.read_bytes().decode(errors="replace")
+            text = self._note.read_bytes().decode(errors="replace")
         except FileNotFoundError:
-            return ""
-        # Cut short or filled with zeros by a power failure, which nobody's processes have outlived.
-        return name if A_NAME.fullmatch(name) else ""
+            return None
+        found = _NOTE.fullmatch(text)
+        if found is None:
+            # Cut short or filled with zeros by a power failure, which nobody's processes have outlived.
+            return None
+        worker_id, host_id, kind, run_id, fence = found.groups()
+        return Claim(kind, int(run_id), int(fence), host_id, worker_id)

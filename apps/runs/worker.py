@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -285,23 +284,20 @@ class Loop(Threads):
             self.wake.set()
 
     async def sweep(self, claim: Claim, *, below_fence: int | None = None) -> list[int]:
-        fence = claim.fence if below_fence is None else None
-        run = partial(sweeping.sweep_run, claim.host_id, claim.wire_id)
-        return await self._swept(claim.wire_id, partial(run, fence=fence, below_fence=below_fence))
-
-    async def sweep_dead_worker(self, worker_id: str) -> list[int]:
         def work() -> list[int]:
-            return sweeping.sweep_dead_workers(self.host_id, lambda name: name != worker_id)
+            return sweeping.sweep_run(
+                claim.host_id,
+                claim.wire_id,
+                fence=claim.fence if below_fence is None else None,
+                below_fence=below_fence,
+            )
 
-        return await self._swept(f"worker {worker_id}", work)
-
-    async def _swept(self, whose: str, work: Callable[[], list[int]]) -> list[int]:
         while True:
             try:
                 return await self.loop.run_in_executor(self.sweep_pool, work)
             except OSError as error:
                 # Without descriptors or memory nobody knows what is left of it.
-                logger.error("%s: can't look for its processes (%s); again", whose, error)
+                logger.error("%s: can't look for its processes (%s); again", claim.wire_id, error)
                 await asyncio.sleep(TICK_S)
 
     async def _adopt(self) -> None:

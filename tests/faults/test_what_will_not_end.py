@@ -135,6 +135,23 @@ def test_where_a_deleted_cards_agent_cannot_be_ended_in_the_projects_own_directo
     assert board.texts(second) == ["two"]
 
 
+@pytest.mark.long
+def test_what_a_dead_worker_has_left_elsewhere_keeps_nobody_out_of_a_projects_own_directory(
+    board: Board,
+) -> None:
+    elsewhere = board.work(board.make_project(worktree=False), "[say one] [sleep 60]")
+    board.wait_said(elsewhere, "one")
+    hangs = next(each for each in board.agents() if "fake_agent" in " ".join(each.cmdline()))
+    card = board.work(board.make_project(worktree=False), "[say two] [sleep 60]")
+    board.wait_said(card, "two")
+    with unkillable(hangs.pid):
+        board.kill("worker")
+        until(lambda: len(board.prompts(card)) == 2, timeout=40, what="the session's going on")
+        assert len(board.prompts(elsewhere)) == 1
+    board.api.post(f"{card.url}/agent/cancel")
+    board.wait_status(card, "cancelled")
+
+
 def test_a_cancel_does_not_wait_for_a_long_checkout(board: Board, programs: Path) -> None:
     slow = slow_git(programs)
     card = board.work(board.make_project(), "[say hi]")

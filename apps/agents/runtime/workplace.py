@@ -41,17 +41,17 @@ async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path
     """In the project's own directory: no other agent is there, also none whose card was deleted."""
     if not worktrees.in_place(known.session.card.project):
         return
-    place, worker_id = Place(settings.DATA_DIR, path), handle.claim.worker_id
+    place, claim = Place(settings.DATA_DIR, path), handle.claim
     try:
         before = place.left_by()
-        left = await or_event(handle, around.sweep_dead_worker(before)) if before else []
+        left = await or_event(handle, around.sweep(before)) if before else []
         if left:
             # The note stays as it is: whoever comes next looks again.
             raise Occupied(path)
-        place.take(worker_id, swept=before)
+        place.take(claim, swept=before)
     except Occupied:
         raise setting.Busy("path_in_use") from None
-    handle.held.callback(place.leave, worker_id)
+    handle.held.callback(place.leave, claim)
 
 
 async def commit(
