@@ -32,7 +32,7 @@ def started(claim: Claim, *, preset: str, pid: int, agent_session_id: str, hando
     session.deaths = 0
     if session.agent_session_id != agent_session_id:
         session.reported_cost_usd = 0.0
-    session.agent_session_id = agent_session_id
+    session.agent_session_id, session.agent_session_preset = agent_session_id, preset
     session.save()
     if session.fence > 1:
         calls.made_anew(session)

@@ -32,6 +32,8 @@ class AgentSession(Run):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
     )
     agent_session_id = models.CharField(max_length=300, null=True)
+    # The preset of the agent that gave it this name.
+    agent_session_preset = models.CharField(max_length=60, null=True)
     # That session doesn't know what was said before it: the next prompt tells.
     handover_due = models.BooleanField(default=False)
     # What a waiting one waits for: {"kind": "plan" | "permission" | "question" | "message" | "limit", …}

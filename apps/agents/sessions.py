@@ -100,12 +100,10 @@ def equip(session: AgentSession, equipment: gate.Equipment) -> None:
 
     Its mode is settled by its first turn: later on an approved plan or a message goes on in it.
     """
-    if session.agent_session_id is not None and session.preset != equipment.preset.id:
-        # Another agent may do anything when it is asked for a conversation that it never had.
-        session.agent_session_id, session.handover_due = None, True
     session.preset = equipment.preset.id
     session.model = equipment.model
     session.credential_id = equipment.credential.credential_id if equipment.credential else None
+    # Of one that was never claimed nothing was sent.
     if session.fence == 0 or not turns.any_sent(session):
         session.permission_mode = equipment.permission_mode
 

@@ -70,8 +70,13 @@ def test_a_worktree_that_somebody_else_has_in_hand_is_waited_for(board: Board) -
     with (locks / f"card-{int(card.id.removeprefix('card_'))}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         board.move(card)
-        session = board.wait_status(card, "interrupted", timeout=30)
-        assert session["queueReason"] == "worktree_busy"
+        until(
+            lambda: board.session(card)["queueReason"] == "worktree_busy",
+            timeout=30,
+            what="its being put off",
+        )
+        session = board.session(card)
+        assert session["status"] == "queued"
         assert "tried again" in session["statusText"]
     board.finish(card, timeout=30)
     assert board.texts(card) == ["hello"]

@@ -155,9 +155,12 @@ async def _talk(
 ) -> None:
     claim, session = handle.claim, known.session
     await or_event(handle, agent.initialize())
-    goes_on = await or_event(handle, agent.open_session(cwd, session.agent_session_id))
-    # Without a name but with a hand-over due, it was another agent's.
-    lost_history = not goes_on and (session.agent_session_id is not None or session.handover_due)
+    earlier = session.agent_session_id
+    if session.agent_session_preset not in (None, agent.preset.id):
+        # Another agent may do anything when it is asked for a conversation that it never had.
+        earlier = None
+    goes_on = await or_event(handle, agent.open_session(cwd, earlier))
+    lost_history = not goes_on and session.agent_session_id is not None
     await around.database(
         lambda: attempts.started(
             claim,

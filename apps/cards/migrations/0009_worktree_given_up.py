@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('cards', '0001_squashed_0008_attention'),
+        ('cards', '0008_attention'),
     ]
 
     operations = [
