@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from django.db import IntegrityError
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
 from django.db.models import Sum
 from django.db.models.functions import Length
 
 from apps.accounts.selectors import hold_user
+from apps.cards.deleting import held_off
 from apps.cards.models import Card, PanelState
 from apps.common.envelope import dumps
 from apps.common.errors import Invalid, TooLarge
@@ -49,20 +51,11 @@ def checked_states(body: Any) -> dict[int, str | None]:
     return states
 
 
+@atomically
 def merge_states(project_id: int, user_id: int, states: Mapping[int, str | None]) -> None:
     """Cards that are not in this project are left out; TooLarge beyond what one person may keep in it."""
-    try:
-        _merge(project_id, user_id, states)
-    except IntegrityError:
-        # No stream is locked, so that a card can go between our statement and the commit.
-        _merge(project_id, user_id, states)
-
-
-@atomically
-def _merge(project_id: int, user_id: int, states: Mapping[int, str | None]) -> None:
     hold_user(user_id)
-    here = Card.objects.filter(project=project_id, pk__in=states).values_list("pk", flat=True)
-    given = [(pk, states[pk]) for pk in sorted(here)]
+    given = [(pk, states[pk]) for pk in _held(project_id, states)]
     mine = PanelState.objects.filter(user=user_id)
     mine.filter(card__in=[pk for pk, state in given if state is None]).delete()
     PanelState.objects.bulk_create(
@@ -77,6 +70,18 @@ def _merge(project_id: int, user_id: int, states: Mapping[int, str | None]) -> N
             f"The panel states of a project may take {size(LONGEST)} for each person."
             " Remove those of other cards first."
         )
+
+
+def _held(project_id: int, card_ids: Iterable[int]) -> list[int]:
+    """Those that are there, in the order in which everybody takes them."""
+    cards = Card.objects.filter(project=project_id, pk__in=card_ids).order_by("pk").values("pk")
+    try:
+        statement, parameters = cards.query.sql_with_params()
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(statement + held_off("cards_card"), parameters)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def forget(project_id: int, card_id: int, user_id: int) -> None:

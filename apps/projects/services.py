@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from django.db.models import QuerySet
-
 from apps.accounts.models import User
 from apps.common.errors import NotFound
 from apps.credentials.assigning import hold_credential
@@ -166,10 +164,12 @@ def _saved(project: Project, before: Project, *, by: int | None, run: str | None
 def delete_project(project: Project, *, by: int | None) -> None:
     """With everything in it; its directory and its branches stay, and so does its event stream."""
     bus.lock(project.pk)
-    # Nobody can refer to it from here on: an order of projects is written without the stream.
-    project = fresh(project, among=Project.objects.select_for_update())
+    project = fresh(project)
     project_id = project.pk
     patches = lifecycle.deleting(project)
+    # Nobody can refer to it from here on, not even without the stream. After its cards, in the order in which
+    # what people keep of a card refers to both.
+    list(Project.objects.select_for_update().filter(pk=project_id).values("pk"))
     project.delete()
     bus.publish(ProjectDeleted(project_id=project_id, patches=patches), by=by)
 
@@ -189,8 +189,8 @@ def release_credential(credential: Credential) -> None:
         update_project(project, by=None, credential_id=None)
 
 
-def fresh(project: Project, *, among: QuerySet[Project] | None = None) -> Project:
-    found = (Project.objects.all() if among is None else among).filter(pk=project.pk).first()
+def fresh(project: Project) -> Project:
+    found = Project.objects.filter(pk=project.pk).first()
     if found is None:
         raise NotFound("Somebody has just deleted this project.")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from tests import factories
 from tests.client import Api
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+
+@pytest.fixture(autouse=True)
+def _without_deadlock(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.WARNING, "apps.events.bus"):
+        yield
+    records = caplog.get_records("call")
+    assert not [each for each in records if each.name == "apps.events.bus"]
 
 
 @contextmanager
@@ -50,13 +59,18 @@ def status(user: User, method: str, path: str, body: Any = None) -> int:
 
 @pytest.mark.parametrize("what", ["card", "board", "project"])
 @pytest.mark.parametrize("kept", ["panels", "read"])
+@pytest.mark.parametrize("when", ["first", "last"])
 def test_a_card_goes_though_somebody_keeps_something_of_it(
-    alice: User, bob: User, project: Project, what: str, kept: str
+    alice: User, bob: User, project: Project, what: str, kept: str, when: str
 ) -> None:
-    card = factories.make_card(project)
+    earlier, card = factories.make_card(project), factories.make_card(project)
     url = f"/api/projects/{project.pk}"
+    # What is there already is deleted, and written again, before the card's own row.
+    assert status(bob, "PATCH", f"{url}/last-opened") == 204
+    panels = {str(earlier.pk): {"a": 1}}
+    assert status(bob, "PUT", f"{url}/panel-states", panels) == 200
     write = {
-        "panels": ("PUT", f"{url}/panel-states", {str(card.pk): {"a": 1}}),
+        "panels": ("PUT", f"{url}/panel-states", {**panels, str(card.pk): {"a": 1}}),
         "read": ("POST", f"{url}/cards/{card.pk}/view"),
     }[kept]
     gone = {
@@ -64,7 +78,10 @@ def test_a_card_goes_though_somebody_keeps_something_of_it(
         "board": f"{url}/boards/{card.column.board_id}",
         "project": url,
     }[what]
-    with just_before('DELETE FROM "cards_card"', lambda: status(bob, *write)) as found:
+    statement = {"first": 'DELETE FROM "cards_dependency"', "last": 'DELETE FROM "cards_card"'}[
+        when
+    ]
+    with just_before(statement, lambda: status(bob, *write)) as found:
         assert status(alice, "DELETE", gone) == 204
     assert found[0] < 500
 

@@ -1,32 +1,25 @@
 from __future__ import annotations
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 
+from apps.cards.deleting import held_off
 from apps.cards.models import Card
-from apps.cards.services.standing import execute, gone, one
+from apps.cards.services.standing import execute, one
 from apps.common.envelope import dumps
 from apps.common.ids import optional_id, public_id
 from apps.events import bus, telling
 
 
+@bus.atomically
 def mark_viewed(card: Card, *, user_id: int) -> None:
     """This person has seen all there is. Repeatable; told to their own browsers only, without a seq.
 
-    Takes no lock: a change that commits meanwhile has a later seq, and makes the card unread again.
+    Without the stream: a change that commits meanwhile has a later seq, and makes the card unread again.
     """
-    try:
-        _mark_viewed(card, user_id=user_id)
-    except IntegrityError:
-        # Without the lock the card can go between our statement and the commit.
-        raise gone() from None
-
-
-@bus.atomically
-def _mark_viewed(card: Card, *, user_id: int) -> None:
     raised = one(
         "INSERT INTO cards_cardread (card_id, user_id, seq)"
         " SELECT c.id, %s, s.version FROM cards_card c"
-        " JOIN events_eventstream s ON s.project_id = c.project_id WHERE c.id = %s"
+        f" JOIN events_eventstream s ON s.project_id = c.project_id WHERE c.id = %s{held_off('c')}"
         " ON CONFLICT (card_id, user_id) DO UPDATE SET seq = excluded.seq"
         " WHERE cards_cardread.seq < excluded.seq RETURNING seq",
         [user_id, card.pk],
