@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from apps.agents import (
     attempts,
+    binding,
     calls,
     entries,
     gate,
@@ -135,6 +136,11 @@ class AgentKind(Rows):
             sessions.changed(session)
         elif session.state == State.INTERRUPTED and recovery.is_crash_loop(session):
             attempts.failed(session, "crash_loop", recovery.CRASH_LOOP)
+        elif session.state == State.QUEUED and binding.is_free(session):
+            session.host_id = session.started_at = session.agent_session_id = None
+            binding.bind(session)
+            session.save()
+            sessions.changed(session)
         else:
             session.save()
             if session.waits_for_answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models.functions import Now
@@ -233,3 +234,111 @@ def test_agents_of_the_projects_own_directory_are_bound_to_no_host(
     Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
     move(card)
     assert claimed_by("b") is not None
+
+
+@pytest.fixture
+def unstarted(card: Card, project: Project) -> Claim:
+    """It works in the project's own directory, which host `a` found taken before it had begun."""
+    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
+    move(card)
+    claim = claimed_by("a")
+    assert claim is not None
+    attempts.put_off(claim, "path_in_use")
+    return claim
+
+
+def agent(claim: Claim) -> dict[str, Any]:
+    session = AgentSession.objects.select_related("card__project__owner").get(pk=claim.run_id)
+    url = f"/api/projects/{session.project_id}/cards/{session.card_id}/agent"
+    shown: dict[str, Any] = Api(session.card.project.owner).get(url)
+    return shown
+
+
+def test_an_agent_that_found_its_place_taken_before_it_began_may_start_on_another_host(
+    unstarted: Claim,
+) -> None:
+    KIND.release(unstarted)
+    shown = agent(unstarted)
+    assert (shown["queueReason"], shown["startedAt"]) == ("path_in_use", None)
+    AgentSession.objects.update(not_before=None)
+    following = claimed_by("b")
+    assert following is not None
+    assert following.run_id == unstarted.run_id
+
+
+def test_until_its_worker_has_let_go_of_it_no_other_host_starts_it(unstarted: Claim) -> None:
+    AgentSession.objects.update(not_before=None)
+    assert claimed_by("b") is None
+    assert KIND.owners("a") == {"w-a"}
+
+
+def test_a_host_that_goes_away_fails_no_agent_that_has_not_begun_there(unstarted: Claim) -> None:
+    KIND.release(unstarted)
+    gone("a")
+    assert agent(unstarted)["status"] == "queued"
+
+
+def test_another_host_is_not_asked_for_a_conversation_in_which_nothing_was_said(
+    card: Card, project: Project
+) -> None:
+    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
+    move(card)
+    first = claimed_by("a")
+    assert first is not None
+    attempts.started(first, preset="builtin", pid=1, agent_session_id="x", handover=False)
+    KIND.interrupt(first)
+    KIND.release(first)
+    second = claimed_by("a")
+    assert second is not None
+    attempts.put_off(second, "path_in_use")
+    KIND.release(second)
+    AgentSession.objects.update(not_before=None)
+    following = claimed_by("b")
+    assert following is not None
+    assert AgentSession.objects.get(pk=following.run_id).agent_session_id is None
+
+
+def test_a_worktree_that_is_taken_is_waited_for_on_its_host(card: Card) -> None:
+    move(card)
+    claim = claimed_by("a")
+    assert claim is not None
+    attempts.put_off(claim, "worktree_busy")
+    KIND.release(claim)
+    assert agent(claim)["queueReason"] == "worktree_busy"
+    AgentSession.objects.update(not_before=None)
+    assert claimed_by("b") is None
+    assert claimed_by("a") is not None
+
+
+def test_a_conversation_that_has_begun_goes_on_only_on_its_host(
+    card: Card, project: Project
+) -> None:
+    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
+    move(card)
+    first = claimed_by("a")
+    assert first is not None
+    attempts.started(first, preset="builtin", pid=1, agent_session_id="x", handover=False)
+    prompt = turns.begin(first)
+    assert prompt is not None
+    attempts.end_turn(first, prompt.turn_id, stop_reason="refusal", error=None)
+    KIND.release(first)
+    a_message_has_the_session_queued_again(card)
+    second = claimed_by("a")
+    assert second is not None
+    attempts.put_off(second, "path_in_use")
+    KIND.release(second)
+    AgentSession.objects.update(not_before=None)
+    assert claimed_by("b") is None
+    assert claimed_by("a") is not None
+
+
+def test_a_worktree_that_is_still_being_made_is_made_on_one_host_only(card: Card) -> None:
+    Worktree.objects.update(state=Worktree.State.CREATING)
+    move(card)
+    claim = claimed_by("a")
+    assert claim is not None
+    attempts.put_off(claim, "worktree_busy")
+    KIND.release(claim)
+    AgentSession.objects.update(not_before=None)
+    assert claimed_by("b") is None
+    assert claimed_by("a") is not None
