@@ -7,7 +7,6 @@ one reaper.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,8 +53,8 @@ class Handle:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     # Somebody did something that the run should look at; what it is stands in its rows.
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    # What the run has for itself until its processes are gone.
-    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    # Gives back what the run has for itself, once its processes are gone; called again where that failed.
+    give_back: Callable[[], None] = lambda: None
     task: asyncio.Task[None] | None = None
 
 

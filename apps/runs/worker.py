@@ -211,18 +211,29 @@ class Loop(Threads):
     async def _let_go(self, kind: Kind, claim: Claim) -> None:
         """Beside the tick: a process that can't be killed holds up its own run only."""
         try:
-            stuck = await self.sweep(claim, below_fence=claim.fence + 1)
-            if stuck:
-                await self._tell_stuck(kind, claim, stuck)
-                await asyncio.sleep(TICK_S)
-            else:
-                await self.database(lambda: kind.release(claim))
-        except Exception:
-            logger.exception("%s can't be let go; it is tried again", claim.wire_id)
-            await asyncio.sleep(TICK_S)
+            await self._is_let_go(kind, Handle(claim), below_fence=claim.fence + 1)
         finally:
             self.letting_go.pop((kind.name, claim.run_id), None)
             self.wake.set()
+
+    async def _is_let_go(self, kind: Kind, handle: Handle, below_fence: int | None = None) -> bool:
+        """Sweep, then let go of the row: only then may another run use the same place.
+
+        False, a tick later, where something is left or anything goes wrong.
+        """
+        claim = handle.claim
+        try:
+            stuck = await self.sweep(claim, below_fence=below_fence)
+            if not stuck:
+                handle.give_back()
+                if not handle.lost.is_set():
+                    await self.database(lambda: kind.release(claim))
+                return True
+            await self._tell_stuck(kind, claim, stuck)
+        except Exception:
+            logger.exception("%s can't be let go; it is tried again", claim.wire_id)
+        await asyncio.sleep(TICK_S)
+        return False
 
     async def _tell_stuck(self, kind: Kind, claim: Claim, pids: list[int]) -> None:
         """Once an attempt: its row stays ours, so that nothing else is started in its place."""
@@ -268,17 +279,11 @@ class Loop(Threads):
             await self._end(kind, handle)
 
     async def _end(self, kind: Kind, handle: Handle) -> None:
-        """Sweep, then let go of the row: only then may another run use the same place."""
-        claim = handle.claim
         try:
-            while stuck := await self.sweep(claim):
-                await self._tell_stuck(kind, claim, stuck)
-                await asyncio.sleep(TICK_S)
-            handle.held.close()
-            if not handle.lost.is_set():
-                await self.database(lambda: kind.release(claim))
+            while not await self._is_let_go(kind, handle):
+                pass
         finally:
-            key = (kind.name, claim.run_id)
+            key = (kind.name, handle.claim.run_id)
             if self.handles.get(key) is handle:
                 del self.handles[key]
             self.wake.set()

@@ -89,3 +89,59 @@ def test_a_run_whose_claim_the_database_forgot_ends_before_it_begins_again(
         await main
 
     asyncio.run(act())
+
+
+class InAPlace(OneRun):
+    """It has a place for itself, and ends at once; nothing else is claimed."""
+
+    def __init__(self, goes_wrong: str) -> None:
+        super().__init__()
+        self.goes_wrong = goes_wrong
+        self.has_place = False
+
+    def claim(self, worker_id: str, host_id: str, *, closing: bool) -> Claim | None:
+        return super().claim(worker_id, host_id, closing=closing) if self.fence == 0 else None
+
+    async def run(self, handle: Handle, around: Surroundings) -> None:
+        self.has_place = True
+        handle.give_back = self.give_back
+
+    def sweep(self, *args: Any, **named: Any) -> list[int]:
+        self.once("looking for its processes")
+        return [4711] if self.goes_wrong == "saying that one is left" else []
+
+    def say(self, claim: Claim, text: str) -> None:
+        self.once("saying that one is left")
+
+    def give_back(self) -> None:
+        self.once("giving it back")
+        self.has_place = False
+
+    def once(self, what: str) -> None:
+        if self.goes_wrong == what:
+            self.goes_wrong = ""
+            raise RuntimeError(what)
+
+
+@pytest.mark.parametrize(
+    "what", ["looking for its processes", "saying that one is left", "giving it back"]
+)
+def test_a_run_that_ended_gives_its_place_back_although_something_went_wrong_at_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    kind = InAPlace(what)
+    monkeypatch.setattr("apps.runs.worker.sweeping.sweep_run", kind.sweep)
+    monkeypatch.setattr("apps.runs.worker.kinds", lambda: [kind])
+    monkeypatch.setattr("apps.runs.worker.due_jobs", list)
+    monkeypatch.setattr("apps.runs.worker.TICK_S", 0.1)
+
+    async def act() -> None:
+        loop = Loop(None)
+        main = asyncio.create_task(loop.main())
+        await until(lambda: kind.fence == 1 and kind.owner is None)
+        loop.stopping.set()
+        await main
+
+    asyncio.run(act())
+    assert not kind.has_place
+    assert f"RuntimeError: {what}" in caplog.text

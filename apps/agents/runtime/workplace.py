@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,7 +52,7 @@ async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path
         place.take(claim, swept=before)
     except Occupied:
         raise setting.Busy("path_in_use") from None
-    handle.held.callback(place.leave, claim)
+    handle.give_back = partial(place.leave, claim)
 
 
 async def commit(
