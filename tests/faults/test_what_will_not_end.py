@@ -139,10 +139,11 @@ def test_where_a_deleted_cards_agent_cannot_be_ended_in_the_projects_own_directo
 def test_what_a_dead_worker_has_left_elsewhere_keeps_nobody_out_of_a_projects_own_directory(
     board: Board,
 ) -> None:
-    elsewhere = board.work(board.make_project(worktree=False), "[say one] [sleep 60]")
+    # With a full stop, which no secret begins with: nothing of it is held back.
+    elsewhere = board.work(board.make_project(worktree=False), "[say one.] [sleep 60]")
     board.wait_said(elsewhere, "one")
     hangs = next(each for each in board.agents() if "fake_agent" in " ".join(each.cmdline()))
-    card = board.work(board.make_project(worktree=False), "[say two] [sleep 60]")
+    card = board.work(board.make_project(worktree=False), "[say two.] [sleep 60]")
     board.wait_said(card, "two")
     with unkillable(hangs.pid):
         board.kill("worker")
