@@ -29,7 +29,8 @@ def read_or_create(path: Path) -> str:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+            # What agents say is held back where it may begin a secret: this one begins like no last letter.
+            file.write("~" + secrets.token_urlsafe(48))
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):

@@ -46,3 +46,8 @@ def test_what_may_begin_a_secret_is_held_back_however_many_there_are() -> None:
     assert secrets.mask("short") == "short"
     assert Secrets([]).held_back("anything") == 0
     assert Secrets([]).mask("anything") == "anything"
+
+
+def test_a_made_key_begins_as_nothing_ends_that_an_agent_says(tmp_path: Path) -> None:
+    """Else the last letters of one server in thirty's agents would wait for what comes next."""
+    assert read_or_create(tmp_path / "secret_key").startswith("~")
