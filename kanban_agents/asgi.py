@@ -52,8 +52,10 @@ def _assemble() -> Any:
     from apps.realtime.consumers import SocketConsumer
 
     handler = WSGIHandler()
-    quick = ThreadPool(handler, threads=8, limit=1_000)
-    slow = ThreadPool(handler, threads=16, limit=16, per_caller=4, caller_of=identified)
+    quick = ThreadPool(handler, threads=8, limit=1_000, downloads=32)
+    slow = ThreadPool(
+        handler, threads=16, limit=16, per_caller=4, caller_of=identified, downloads=32
+    )
 
     async def http(scope: Scope, receive: Receive, send: Send) -> None:
         pool = slow if is_slow(scope["method"], scope["path"]) else quick

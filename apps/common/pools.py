@@ -19,10 +19,10 @@ from io import BytesIO
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from apps.common.admission import Admission
 from apps.common.downloads import Pieces, Reader
 from apps.common.envelope import dumps
 from apps.common.errors import error_body
-from apps.common.places import Places
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,6 +37,8 @@ Headers = list[tuple[bytes, bytes]]
 UNDER_WAY = "kanban.under_way"
 
 _IN_MEMORY = 1_000_000
+# Whoever is refused one has had all of its work done: it is no good to ask again each second.
+_DOWNLOAD_ENDS_S = 30
 _BODYLESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -68,13 +70,13 @@ class ThreadPool:
         limit: int,
         per_caller: int | None = None,
         caller_of: CallerOf | None = None,
-        downloads: int = 32,
+        downloads: int,
     ) -> None:
         self._wsgi = wsgi
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="http")
         self._caller_of = caller_of
-        self._places = Places(limit, per_caller)
-        self._downloads = Places(downloads, per_caller)
+        self._places = Admission(limit, per_caller)
+        self._downloads = Admission(downloads, per_caller)
         self._reader = Reader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,10 +129,11 @@ class ThreadPool:
     ) -> None:
         if not self._downloads.take():
             message = "Too many downloads are under way. Try again when one of them has ended."
-            await refuse(send, 503, "busy", message)
+            await refuse(send, 503, "busy", message, retry_after=_DOWNLOAD_ENDS_S)
             return
         if not self._downloads.keep_for(caller):
-            await _refuse_another(send, f"{self._downloads.per_caller} downloads")
+            under_way = f"{self._downloads.per_caller} downloads"
+            await _refuse_another(send, under_way, retry_after=_DOWNLOAD_ENDS_S)
             return
         try:
             await send(_start(answer))
@@ -188,17 +191,24 @@ def _start(answer: Answer) -> Message:
     return {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
 
 
-async def _refuse_another(send: Send, what: str) -> None:
-    await refuse(send, 429, "rate_limited", f"You have {what} under way. Wait for one of them.")
+async def _refuse_another(send: Send, what: str, *, retry_after: int = 1) -> None:
+    message = f"You have {what} under way. Wait for one of them."
+    await refuse(send, 429, "rate_limited", message, retry_after=retry_after)
 
 
 async def refuse(
-    send: Send, status: int, code: str, message: str, headers: Headers | None = None
+    send: Send,
+    status: int,
+    code: str,
+    message: str,
+    headers: Headers | None = None,
+    *,
+    retry_after: int = 1,
 ) -> None:
-    """Answer with an error in the API's format."""
+    """Answer with an error in the API's format. `retry_after`: in seconds, said with 429 and 503."""
     body = dumps(error_body(code, message))
     if status in (429, 503):
-        headers = [*(headers or []), (b"retry-after", b"1")]
+        headers = [*(headers or []), (b"retry-after", b"%d" % retry_after)]
     await send(
         {
             "type": "http.response.start",

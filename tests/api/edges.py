@@ -30,6 +30,6 @@ def behind_edge(response: Callable[[dict[str, Any]], Any], **pool: Any) -> Edge:
     async def websocket(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
 
-    options = {"threads": 2, "limit": 10} | pool
+    options = {"threads": 2, "limit": 10, "downloads": 32} | pool
     http = ThreadPool(wsgi_answering(response), **options)
     return Edge(http, websocket, REACH, larger=((re.compile("^/big$"), LARGEST_BODY * 2),))

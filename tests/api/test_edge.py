@@ -199,7 +199,7 @@ async def test_a_client_that_leaves_during_its_request_reaches_no_view() -> None
     def never(environ: dict[str, Any]) -> Any:
         raise AssertionError("ran")
 
-    pool = ThreadPool(wsgi_answering(never), threads=1, limit=1)
+    pool = ThreadPool(wsgi_answering(never), threads=1, limit=1, downloads=1)
     incoming = [
         {"type": "http.request", "body": b"a", "more_body": True},
         {"type": "http.disconnect"},

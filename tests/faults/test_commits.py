@@ -7,6 +7,8 @@ import random
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -91,11 +93,14 @@ def test_a_request_whose_commit_was_not_answered_says_what_became_of_it(
         assert len(cutter.cuts) == 2 * len(titles)
 
 
-def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
-    servers: Servers, tmp_path: Path
-) -> None:
+@contextmanager
+def gone_at_commit(
+    servers: Servers, tmp_path: Path, statement: bytes
+) -> Iterator[tuple[CommitCutter, Board]]:
+    """The database is out of reach once it has stored the first transaction with such a statement."""
+
     def decide(statements: bytes) -> When | None:
-        if cutter.cuts or b"INSERT INTO cards_card (" not in statements:
+        if cutter.cuts or statement not in statements:
             return None
         cutter.closed = True
         return "after"
@@ -104,6 +109,13 @@ def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
         CommitCutter(servers.postgres.port, decide) as cutter,
         board_in(tmp_path / "board", **behind(cutter, servers)) as board,
     ):
+        yield cutter, board
+
+
+def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
+    servers: Servers, tmp_path: Path
+) -> None:
+    with gone_at_commit(servers, tmp_path, b"INSERT INTO cards_card (") as (cutter, board):
         project = board.make_project()
         body = {"projectId": project.id, "title": "Dig", "prompt": "x", "externalId": "once"}
         status, answer = board.api.ask("POST", "/cards", body)
@@ -120,16 +132,7 @@ def test_a_request_that_never_hears_what_became_of_its_commit_says_so(
 def test_a_file_that_was_stored_outlives_a_request_that_never_hears_of_it(
     servers: Servers, tmp_path: Path
 ) -> None:
-    def decide(statements: bytes) -> When | None:
-        if cutter.cuts or b'UPDATE "cards_attachment"' not in statements:
-            return None
-        cutter.closed = True
-        return "after"
-
-    with (
-        CommitCutter(servers.postgres.port, decide) as cutter,
-        board_in(tmp_path / "board", **behind(cutter, servers)) as board,
-    ):
+    with gone_at_commit(servers, tmp_path, b'UPDATE "cards_attachment"') as (cutter, board):
         url = f"{board.card(board.make_project(), 'x').url}/attachments"
         form = Form.with_file("the only copy")
         request = urllib.request.Request(

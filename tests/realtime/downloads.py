@@ -54,7 +54,7 @@ def main() -> None:
     from apps.common import pools
 
     servers.IDLE_S = float(idle_s)
-    pool = pools.ThreadPool(wsgi, threads=LIMIT, limit=LIMIT)
+    pool = pools.ThreadPool(wsgi, threads=LIMIT, limit=LIMIT, downloads=32)
     servers.RUNNERS[kind](pool, socket.socket(fileno=int(descriptor)), None)
 
 

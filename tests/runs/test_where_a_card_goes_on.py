@@ -228,23 +228,36 @@ def test_a_host_that_came_back_has_its_cards_again(card: Card, project: Project)
     assert claimed_by("a") is not None
 
 
-def test_agents_of_the_projects_own_directory_are_bound_to_no_host(
-    card: Card, project: Project
-) -> None:
+@pytest.fixture
+def in_place(card: Card, project: Project) -> Card:
+    """Its next agent works in the project's own directory."""
     Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
     move(card)
+    return card
+
+
+def test_agents_of_the_projects_own_directory_are_bound_to_no_host(in_place: Card) -> None:
     assert claimed_by("b") is not None
 
 
-@pytest.fixture
-def unstarted(card: Card, project: Project) -> Claim:
-    """It works in the project's own directory, which host `a` found taken before it had begun."""
-    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
-    move(card)
+def put_off(code: str) -> Claim:
+    """What host `a` has claimed, and found its place taken."""
     claim = claimed_by("a")
     assert claim is not None
-    attempts.put_off(claim, "path_in_use")
+    attempts.put_off(claim, code)
     return claim
+
+
+def let_go(claim: Claim) -> None:
+    """And the few seconds are over."""
+    KIND.release(claim)
+    AgentSession.objects.update(not_before=None)
+
+
+@pytest.fixture
+def unstarted(in_place: Card) -> Claim:
+    """It was put off before it had begun."""
+    return put_off("path_in_use")
 
 
 def agent(claim: Claim) -> dict[str, Any]:
@@ -279,20 +292,14 @@ def test_a_host_that_goes_away_fails_no_agent_that_has_not_begun_there(unstarted
 
 
 def test_another_host_is_not_asked_for_a_conversation_in_which_nothing_was_said(
-    card: Card, project: Project
+    in_place: Card,
 ) -> None:
-    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
-    move(card)
     first = claimed_by("a")
     assert first is not None
     attempts.started(first, preset="builtin", pid=1, agent_session_id="x", handover=False)
     KIND.interrupt(first)
     KIND.release(first)
-    second = claimed_by("a")
-    assert second is not None
-    attempts.put_off(second, "path_in_use")
-    KIND.release(second)
-    AgentSession.objects.update(not_before=None)
+    let_go(put_off("path_in_use"))
     following = claimed_by("b")
     assert following is not None
     assert AgentSession.objects.get(pk=following.run_id).agent_session_id is None
@@ -300,21 +307,14 @@ def test_another_host_is_not_asked_for_a_conversation_in_which_nothing_was_said(
 
 def test_a_worktree_that_is_taken_is_waited_for_on_its_host(card: Card) -> None:
     move(card)
-    claim = claimed_by("a")
-    assert claim is not None
-    attempts.put_off(claim, "worktree_busy")
-    KIND.release(claim)
+    claim = put_off("worktree_busy")
+    let_go(claim)
     assert agent(claim)["queueReason"] == "worktree_busy"
-    AgentSession.objects.update(not_before=None)
     assert claimed_by("b") is None
     assert claimed_by("a") is not None
 
 
-def test_a_conversation_that_has_begun_goes_on_only_on_its_host(
-    card: Card, project: Project
-) -> None:
-    Api(project.owner).patch(f"/api/projects/{project.pk}", {"worktree": False})
-    move(card)
+def test_a_conversation_that_has_begun_goes_on_only_on_its_host(in_place: Card) -> None:
     first = claimed_by("a")
     assert first is not None
     attempts.started(first, preset="builtin", pid=1, agent_session_id="x", handover=False)
@@ -322,12 +322,8 @@ def test_a_conversation_that_has_begun_goes_on_only_on_its_host(
     assert prompt is not None
     attempts.end_turn(first, prompt.turn_id, stop_reason="refusal", error=None)
     KIND.release(first)
-    a_message_has_the_session_queued_again(card)
-    second = claimed_by("a")
-    assert second is not None
-    attempts.put_off(second, "path_in_use")
-    KIND.release(second)
-    AgentSession.objects.update(not_before=None)
+    a_message_has_the_session_queued_again(in_place)
+    let_go(put_off("path_in_use"))
     assert claimed_by("b") is None
     assert claimed_by("a") is not None
 
@@ -335,10 +331,6 @@ def test_a_conversation_that_has_begun_goes_on_only_on_its_host(
 def test_a_worktree_that_is_still_being_made_is_made_on_one_host_only(card: Card) -> None:
     Worktree.objects.update(state=Worktree.State.CREATING)
     move(card)
-    claim = claimed_by("a")
-    assert claim is not None
-    attempts.put_off(claim, "worktree_busy")
-    KIND.release(claim)
-    AgentSession.objects.update(not_before=None)
+    let_go(put_off("worktree_busy"))
     assert claimed_by("b") is None
     assert claimed_by("a") is not None

@@ -18,8 +18,8 @@ from apps.agents.runtime.leaving import Cancelled, Interrupted, or_event
 from apps.agents.runtime.setting import Setting
 from apps.agents.runtime.transcript import Transcript
 from apps.cards import auto_commit, worktrees
+from apps.runs import occupancy
 from apps.runs.kinds import Claim, Handle, Surroundings
-from apps.runs.occupancy import Occupied, Place
 
 T = TypeVar("T")
 GivenUp = Callable[[], bool]
@@ -42,15 +42,15 @@ async def alone(handle: Handle, around: Surroundings, known: Setting, path: Path
     """In the project's own directory: no other agent is there, also none whose card was deleted."""
     if not worktrees.in_place(known.session.card.project):
         return
-    place, claim = Place(settings.DATA_DIR, path), handle.claim
+    place, claim = occupancy.Place(settings.DATA_DIR, path), handle.claim
     try:
         before = place.left_by()
         left = await or_event(handle, around.sweep(before)) if before else []
         if left:
             # The note stays as it is: whoever comes next looks again.
-            raise Occupied(path)
+            raise occupancy.Occupied(path)
         place.take(claim, swept=before)
-    except Occupied:
+    except occupancy.Occupied:
         raise setting.Busy("path_in_use") from None
     handle.give_back = partial(place.leave, claim)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 
-class Places:
+class Admission:
     """So many in all, and so many of the same caller. One is taken before it is known for whom."""
 
     def __init__(self, limit: int, per_caller: int | None) -> None:
