@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from apps.host import worktrees
+from apps.host.sweeping import sweep
 from apps.host.worktrees import Worktree
 
 
@@ -118,3 +120,11 @@ def slow_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         each.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     return f"ssh://localhost{remote.path}"
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """A name by which processes are marked; none of them is left."""
+    name = f"test{os.urandom(6).hex()}"
+    yield name
+    sweep(f"{name}:")
