@@ -73,9 +73,13 @@ def _assemble() -> Any:
         larger=UPLOADS,
     )
     database = settings.DATABASES["default"]
-    if not database["ENGINE"].endswith("sqlite3"):
-        return edge
-    return KeptAnswers(edge, DatabaseVersion(str(database["NAME"])).read)
+    if database["ENGINE"].endswith("sqlite3"):
+        return KeptAnswers(edge, DatabaseVersion(str(database["NAME"])).read)
+
+    # With the driver, of which nobody else has any use.
+    from apps.common.postgresql.standing import SnapshotVersion
+
+    return KeptAnswers(edge, SnapshotVersion().read)
 
 
 application = _assemble()

@@ -1,9 +1,10 @@
 """Answers that cannot have changed: kept as they went out, and sent again while the database stands still.
 
 SQLite tells a connection that never writes whether anybody has committed since it last asked (`PRAGMA
-data_version`, some 3 µs). So a GET whose view declares `from_database` is answered from memory until that
-number moves or its token expires. No permission is written twice here: whatever could change the answer
-changes the number. It depends on the request as well, so the key is the whole request, all headers included.
+data_version`, some 3 µs); PostgreSQL has its snapshot (`apps.common.postgresql.standing`). So a GET whose
+view declares `from_database` is answered from memory until that version moves or its token expires. No
+permission is written twice here: whatever could change the answer changes the version. It depends on the
+request as well, so the key is the whole request, all headers included.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ LIMIT = 48_000_000
 _OVERHEAD = 1_500
 
 # Only ever compared: one that was read twice says that nobody has committed in between.
-Version = tuple[int, int]
+Version = tuple[int, int | bytes]
 Key = tuple[str, bytes | str, bytes, tuple[tuple[bytes, bytes], ...]]
 
 
@@ -151,7 +152,7 @@ class KeptAnswers:
     def __init__(
         self,
         application: Application,
-        version: Callable[[], Version | None],
+        version: Callable[[], Version | asyncio.Future[Any] | None],
         *,
         limit: int = LIMIT,
     ) -> None:
@@ -165,6 +166,8 @@ class KeptAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         version = self._version() if scope["type"] == "http" else None
+        if asyncio.isfuture(version):
+            version = await version
         if version is None:
             await self._application(scope, receive, send)
             return

@@ -214,12 +214,11 @@ def _revoke(bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(token_version=7)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("end", [_deactivate, _revoke])
 def test_what_another_process_does_to_an_account_counts_at_once(
     asker: Asker, world: World, end: Callable[[User], None]
 ) -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL has no number that tells")
     token = tokens.issue(world.bob)
     path = f"/api/projects/{world.project.pk}/cards"
     _twice(asker, path, token)
@@ -263,8 +262,6 @@ def test_a_revoked_personal_token_ends_its_kept_answers_at_once(asker: Asker, wo
 
 
 def test_the_use_of_a_token_makes_no_answer_stale_but_the_first(asker: Asker, world: World) -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL has no number that tells")
     token = factories.make_token(world.bob)
     assert asker.get("/api/projects", token)[0] == 200
     number = DatabaseVersion(str(connection.settings_dict["NAME"]))
