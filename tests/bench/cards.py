@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import statistics
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import load
 from tests.bench.bare import bare
+from tests.bench.commits import durable_commit
 from tests.bench.table import Row, milliseconds, no_errors, promise, rate
 from tests.process.board import Board, Project, board_in
 
@@ -99,13 +98,13 @@ def create(folder: Path, server: str) -> Iterator[Row]:
         asked = load.request("POST", "/api/cards", token=board.api.token, body=body)
         load.send(board.port, lambda _n: asked, connections=1, seconds=0.5)
         found = load.send(board.port, lambda _n: asked, connections=1, seconds=SECONDS)
-        floor = _commit_ms(folder)
+        commit = durable_commit(board, folder)
         yield milliseconds(
             f"create, 1 client, p50, {server}",
             found.p50_ms,
             at_most=3.0,
-            floor=floor,
-            floor_is="one SQLite commit, FULL",
+            floor=commit.ms,
+            floor_is=f"one commit, {commit.where}",
         )
         yield no_errors("creating", found.errors)
 
@@ -136,12 +135,13 @@ def move(folder: Path, server: str) -> Iterator[Row]:
         places: dict[str, list[int]] = {}
         for card in listed:
             places.setdefault(card["columnId"], []).append(card["position"])
+        commit = durable_commit(board, folder)
         yield rate(
             f"move, 8 clients, {server}",
             found.rate,
             at_least=450,
-            floor=1000 / _commit_ms(folder),
-            floor_is="SQLite commits, FULL",
+            floor=1000 / commit.ms,
+            floor_is=f"commits, {commit.where}",
         )
         yield no_errors("moving", found.errors)
         yield promise(
@@ -153,22 +153,3 @@ def move(folder: Path, server: str) -> Iterator[Row]:
             ],
             of=f"{len(listed)} cards",
         )
-
-
-def _commit_ms(folder: Path) -> float:
-    """The least that a durable change costs on this disk."""
-    import sqlite3
-
-    database = sqlite3.connect(folder / "commits.sqlite3", isolation_level=None)
-    database.executescript(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS t (a TEXT);"
-    )
-    times = []
-    for number in range(300):
-        began = time.perf_counter()
-        database.execute("BEGIN IMMEDIATE")
-        database.execute("INSERT INTO t VALUES (?)", [f"row {number}" * 20])
-        database.execute("COMMIT")
-        times.append(time.perf_counter() - began)
-    database.close()
-    return 1000 * statistics.median(times)
