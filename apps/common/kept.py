@@ -152,7 +152,7 @@ class KeptAnswers:
     def __init__(
         self,
         application: Application,
-        version: Callable[[], Version | asyncio.Future[Any] | None],
+        version: Callable[[], Version | asyncio.Future[Version | None] | None],
         *,
         limit: int = LIMIT,
     ) -> None:

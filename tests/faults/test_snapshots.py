@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from apps.common.postgresql.standing import SnapshotVersion, Version
+from apps.common.kept import Version
+from apps.common.postgresql.standing import SnapshotVersion
 from tests.faults.conftest import Servers
 from tests.faults.postgres import PostgreSQL
 from tests.process.board import board_in
@@ -92,6 +93,37 @@ async def test_whoever_asks_together_is_told_of_what_was_committed_before_each_a
         found = {await asked for asked in later if asked is not None}
     assert len(found) == 1
     assert before not in found
+
+
+async def test_an_answer_that_comes_in_bits_holds_up_nothing_else(postgres: PostgreSQL) -> None:
+    over = asyncio.Event()
+
+    async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_connection("127.0.0.1", postgres.port)
+
+        async def forward() -> None:
+            while data := await client.read(10_000):
+                to_server.write(data)
+            to_server.close()
+
+        forwarding = asyncio.create_task(forward())
+        while data := await server.read(1):
+            to_client.write(data)
+            await asyncio.sleep(0.0002)
+        await forwarding
+        to_client.close()
+        for each in (to_client, to_server):
+            await each.wait_closed()
+        over.set()
+
+    # In the loop that asks, which has to go on meanwhile.
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as between:
+        url = postgres.url(postgres.create_database(), between.sockets[0].getsockname()[1])
+        version = SnapshotVersion(lambda: psycopg.connect(url, autocommit=True, connect_timeout=5))
+        found = await read_in_time(version)
+        assert [await read(version) for _ in range(5)] == [found] * 5
+        version.close()
+        await over.wait()
 
 
 async def test_a_server_that_crashed_is_never_taken_for_what_it_was(

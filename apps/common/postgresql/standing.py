@@ -17,13 +17,13 @@ import psycopg
 from django.db import Error, connections
 from psycopg import pq
 
+from apps.common.kept import Version
+
 # A standby's snapshot doesn't say who is under way.
 _QUESTION = b"SELECT pg_current_snapshot() WHERE NOT pg_is_in_recovery()"
 _ANSWERS_WITHIN_S = 0.25
 _TRY_AGAIN_S = 1.0
 
-# Number of the connection, as a server that crashed gives numbers of transactions out twice; snapshot.
-Version = tuple[int, bytes]
 _Asker = asyncio.Future[Version | None]
 
 
@@ -40,6 +40,7 @@ class SnapshotVersion:
         # Whose question is on its way, and who came after it had left.
         self._asked: list[_Asker] = []
         self._waiting: list[_Asker] = []
+        self._result: pq.abc.PGresult | None = None
         self._clock: asyncio.TimerHandle | None = None
 
     def read(self) -> _Asker | None:
@@ -74,12 +75,13 @@ class SnapshotVersion:
             # Whoever asks the database for something says so, and health does.
             return
         finally:
-            if loop is self._loop:
+            wanted = self._connecting is asyncio.current_task()
+            if wanted:
                 self._connecting = None
-        if loop is not self._loop:
+        if not wanted:
             connection.close()
             return
-        # What came before, also of another server, is not to be compared with.
+        # A server that crashed gives numbers of transactions out twice.
         self._opened += 1
         self._connection = connection
         loop.add_reader(connection.pgconn.socket, self._readable, connection)
@@ -103,16 +105,22 @@ class SnapshotVersion:
         pgconn = connection.pgconn
         try:
             pgconn.consume_input()
-            if pgconn.is_busy():
-                return
-            result = pgconn.get_result()
-            if result is None:
-                # A notice.
-                return
-            if result.status != pq.ExecStatus.TUPLES_OK or pgconn.get_result() is not None:
-                self._give_up()
-                return
+            # Who asks for a result that isn't there yet waits for it.
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    self._answered()
+                    return
+                self._result = result
         except psycopg.Error:
+            self._give_up()
+
+    def _answered(self) -> None:
+        result, self._result = self._result, None
+        if result is None:
+            # Nothing that was asked for: a notice.
+            return
+        if result.status != pq.ExecStatus.TUPLES_OK:
             self._give_up()
             return
         if self._clock is not None:
@@ -134,7 +142,7 @@ class SnapshotVersion:
         if self._clock is not None:
             self._clock.cancel()
         connection, self._connection = self._connection, None
-        self._asked, self._waiting, self._connecting = [], [], None
+        self._asked, self._waiting, self._result, self._connecting = [], [], None, None
         if connection is None:
             return
         if self._loop is not None and not self._loop.is_closed():
