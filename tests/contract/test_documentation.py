@@ -45,4 +45,5 @@ def test_every_test_that_a_promise_names_exists() -> None:
     )
     assert len(named) > 30
     for path, name in named:
-        assert re.search(rf"^def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (path, name)
+        defined = rf"^(?:async )?def {name}\("
+        assert re.search(defined, (ROOT / path).read_text(), re.MULTILINE), (path, name)
