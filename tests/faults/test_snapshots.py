@@ -136,6 +136,36 @@ async def test_a_server_that_crashed_is_never_taken_for_what_it_was(
     assert len(set(seen)) == len(seen)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_server_that_goes_away_leaves_the_loop_whole(
+    postgres: PostgreSQL, version: SnapshotVersion, *, asked: bool
+) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(10))
+        writer.close()
+        await writer.wait_closed()
+
+    await read_in_time(version)
+    stopping = asyncio.create_task(asyncio.to_thread(postgres.stop))
+    while asked and not stopping.done():
+        await read(version)
+        await asyncio.sleep(0)
+    await stopping
+    await asyncio.sleep(0.1)
+    assert await read(version) is None
+    # Each takes the lowest numbers of descriptors that are free, among them the one that was watched.
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server, asyncio.timeout(10):
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello")
+            assert await reader.read() == b"hello"
+            writer.close()
+            await writer.wait_closed()
+    postgres.start()
+    assert await read_in_time(version)
+
+
 async def test_a_server_that_hangs_holds_up_who_asks_just_then_and_nobody_after(
     postgres: PostgreSQL, version: SnapshotVersion
 ) -> None:

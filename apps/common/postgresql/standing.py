@@ -8,7 +8,7 @@ its COMMIT. So of two equal snapshots the second sees nothing that the first one
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -34,6 +34,9 @@ class SnapshotVersion:
         self._make = connect or _as_the_settings_say
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: psycopg.Connection[Any] | None = None
+        # A descriptor of its own for the same socket. The driver closes its one when the server goes away,
+        # and the loop would still watch that number, which the next to connect gets.
+        self._watched = -1
         self._opened = 0
         self._not_before = 0.0
         self._connecting: asyncio.Task[None] | None = None
@@ -84,7 +87,8 @@ class SnapshotVersion:
         # A server that crashed gives numbers of transactions out twice.
         self._opened += 1
         self._connection = connection
-        loop.add_reader(connection.pgconn.socket, self._readable, connection)
+        self._watched = os.dup(connection.pgconn.socket)
+        loop.add_reader(self._watched, self._readable, connection)
 
     def _ask(self) -> None:
         assert self._connection is not None
@@ -146,8 +150,8 @@ class SnapshotVersion:
         if connection is None:
             return
         if self._loop is not None and not self._loop.is_closed():
-            with contextlib.suppress(psycopg.Error):
-                self._loop.remove_reader(connection.pgconn.socket)
+            self._loop.remove_reader(self._watched)
+        os.close(self._watched)
         connection.close()
 
 
