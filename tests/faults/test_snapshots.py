@@ -136,6 +136,23 @@ async def test_a_server_that_crashed_is_never_taken_for_what_it_was(
     assert len(set(seen)) == len(seen)
 
 
+async def test_a_connection_that_is_lost_before_it_is_watched_is_made_again(
+    connect: Connect,
+) -> None:
+    made: list[psycopg.Connection[Any]] = []
+
+    def lost_at_first() -> psycopg.Connection[Any]:
+        made.append(connect())
+        if len(made) == 1:
+            made[0].close()
+        return made[-1]
+
+    version = SnapshotVersion(lost_at_first)
+    assert await asyncio.wait_for(read_in_time(version), 10)
+    assert len(made) == 2
+    version.close()
+
+
 @pytest.mark.parametrize("asked", [False, True])
 async def test_a_server_that_goes_away_leaves_the_loop_whole(
     postgres: PostgreSQL, version: SnapshotVersion, *, asked: bool

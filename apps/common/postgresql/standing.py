@@ -81,14 +81,18 @@ class SnapshotVersion:
             wanted = self._connecting is asyncio.current_task()
             if wanted:
                 self._connecting = None
+        try:
+            watched = os.dup(connection.pgconn.socket) if wanted else -1
+        except (psycopg.Error, OSError):
+            # Lost again, or this process has no descriptors left.
+            wanted = False
         if not wanted:
             connection.close()
             return
         # A server that crashed gives numbers of transactions out twice.
         self._opened += 1
-        self._connection = connection
-        self._watched = os.dup(connection.pgconn.socket)
-        loop.add_reader(self._watched, self._readable, connection)
+        self._connection, self._watched = connection, watched
+        loop.add_reader(watched, self._readable, connection)
 
     def _ask(self) -> None:
         assert self._connection is not None
