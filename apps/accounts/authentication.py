@@ -221,7 +221,7 @@ def bearer(header: bytes) -> str | None:
 class BearerAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         header = get_authorization_header(request)
-        found = _identify(bearer(header), version_of(request))
+        found = _identify(bearer(header), version_of(request, REMEMBER_S))
         if found is None:
             if header:
                 raise _not_valid()

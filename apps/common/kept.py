@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -90,6 +90,7 @@ class UnderWay:
     keepable: bool = False
     passing: bool = False
     until: float | None = None
+    since: float = field(default_factory=time.monotonic)
 
 
 def from_database(view: View) -> View:
@@ -117,10 +118,15 @@ def passes(request: Request) -> None:
         under_way.passing = True
 
 
-def version_of(request: Request) -> Version | None:
-    """The database as it stood when the request came in; None where that isn't known."""
+def version_of(request: Request, within_s: float) -> Version | None:
+    """The database as it stood when the request came in; None where that isn't known, or longer ago.
+
+    A request comes in with its headers: its body may take as long as the client likes.
+    """
     under_way: UnderWay | None = request.META.get(UNDER_WAY)
-    return None if under_way is None else under_way.version
+    if under_way is None or time.monotonic() - under_way.since > within_s:
+        return None
+    return under_way.version
 
 
 @dataclass(frozen=True, slots=True)

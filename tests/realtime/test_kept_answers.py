@@ -17,6 +17,7 @@ import pytest
 from django.db import connection, connections
 
 from apps.accounts import tokens
+from apps.accounts.authentication import REMEMBER_S
 from apps.accounts.models import PersonalToken, User
 from apps.cards import services as cards
 from apps.cards.models import Card
@@ -225,6 +226,29 @@ def test_what_another_process_does_to_an_account_counts_at_once(
     end(world.bob)
     for _ in range(3):
         assert asker.get(path, token)[0] == 401
+
+
+@pytest.mark.both_databases
+def test_who_is_signed_out_while_a_request_still_comes_in_is_refused_at_its_end(
+    asker: Asker, world: World
+) -> None:
+    token = tokens.issue(world.bob)
+    path = f"/api/projects/{world.project.pk}/cards"
+    _twice(asker, path, token)
+    body = json.dumps({"title": "Late"}).encode()
+    late = http.client.HTTPConnection("127.0.0.1", asker.connection.port, timeout=30)
+    late.putrequest("POST", path)
+    late.putheader("Authorization", f"Bearer {token}")
+    late.putheader("Content-Type", "application/json")
+    late.putheader("Content-Length", str(len(body)))
+    late.endheaders(body[:5])
+    # Until it has come in, under the number that the token was last looked up for.
+    time.sleep(0.3)
+    _revoke(world.bob)
+    time.sleep(REMEMBER_S + 0.1)
+    late.send(body[5:])
+    assert late.getresponse().status == 401
+    late.close()
 
 
 @pytest.mark.both_databases
