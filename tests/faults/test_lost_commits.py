@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import DataError, connections
 
+from apps.common.postgresql import base
 from apps.common.postgresql.base import DatabaseWrapper
 from apps.events import commits
 from apps.events.commits import Number
@@ -39,6 +40,19 @@ def ask(wrapper: DatabaseWrapper, sql: str) -> Any:
     with wrapper.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchone()[0]
+
+
+def test_a_connection_that_could_not_be_prepared_is_not_taken_for_one_that_is_ready(
+    wrapper: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(base, "LIFE", "1 / 0")
+        with pytest.raises(DataError):
+            ask(wrapper, "SELECT 1")
+        assert wrapper.connection is None
+    assert wrapper.life is None
+    assert ask(wrapper, "SELECT 1") == 1
+    assert wrapper.life is not None
 
 
 # Nothing of it is written down before the COMMIT.

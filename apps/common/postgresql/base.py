@@ -63,6 +63,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     Database = _Driver("psycopg")
     life: str | None = None
 
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except BaseException:
+            # Else a connection that could not be prepared would be taken for one that is ready.
+            self.close()
+            raise
+
     def init_connection_state(self) -> None:
         super().init_connection_state()
         with self.connection.cursor() as cursor:
