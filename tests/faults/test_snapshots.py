@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,30 @@ async def test_a_connection_that_is_lost_before_it_is_watched_is_made_again(
     assert await asyncio.wait_for(read_in_time(version), 10)
     assert len(made) == 2
     version.close()
+
+
+async def test_a_server_that_takes_connections_and_answers_nothing_is_asked_ever_more_rarely(
+    connect: Connect,
+) -> None:
+    made: list[float] = []
+
+    def in_a_transaction_that_failed() -> psycopg.Connection[Any]:
+        made.append(time.monotonic())
+        connection = connect()
+        connection.autocommit = False
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            connection.execute("SELECT 1 / 0")
+        return connection
+
+    version = SnapshotVersion(in_a_transaction_that_failed)
+    async with asyncio.timeout(30):
+        while len(made) < 4:
+            assert await read(version) is None
+            await asyncio.sleep(0.02)
+    version.close()
+    pauses = [after - before for before, after in itertools.pairwise(made)]
+    assert pauses[1] > 1.5 * pauses[0]
+    assert pauses[2] > 1.5 * pauses[1]
 
 
 @pytest.mark.parametrize("asked", [False, True])

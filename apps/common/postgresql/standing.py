@@ -23,6 +23,7 @@ from apps.common.kept import Version
 _QUESTION = b"SELECT pg_current_snapshot() WHERE NOT pg_is_in_recovery()"
 _ANSWERS_WITHIN_S = 0.25
 _TRY_AGAIN_S = 1.0
+_TRY_AGAIN_AT_MOST_S = 30.0
 
 _Asker = asyncio.Future[Version | None]
 
@@ -39,6 +40,7 @@ class SnapshotVersion:
         self._watched = -1
         self._opened = 0
         self._not_before = 0.0
+        self._pause = _TRY_AGAIN_S
         self._connecting: asyncio.Task[None] | None = None
         # Whose question is on its way, and who came after it had left.
         self._asked: list[_Asker] = []
@@ -50,7 +52,8 @@ class SnapshotVersion:
         """The snapshot of a moment after this call; None, now or then, when it can't be had.
 
         A round trip, 0.1 ms and more, one at a time for however many ask. A server that hangs costs those
-        who ask just then a quarter of a second, and nobody for a second after.
+        who ask just then a quarter of a second, and nobody for a second after;
+        for ever longer while it takes connections and never answers in time.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -133,6 +136,7 @@ class SnapshotVersion:
             return
         if self._clock is not None:
             self._clock.cancel()
+        self._pause = _TRY_AGAIN_S
         snapshot = result.get_value(0, 0) if result.ntuples else None
         asked, self._asked = self._asked, []
         _tell(asked, None if snapshot is None else (self._opened, snapshot))
@@ -140,7 +144,8 @@ class SnapshotVersion:
             self._ask()
 
     def _give_up(self) -> None:
-        self._not_before = time.monotonic() + _TRY_AGAIN_S
+        self._not_before = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _TRY_AGAIN_AT_MOST_S)
         everybody = self._asked + self._waiting
         self.close()
         _tell(everybody, None)
