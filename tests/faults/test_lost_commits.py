@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import DataError, connections
+from django.db import DataError, OperationalError, connections
 
 from apps.common.postgresql import base
 from apps.common.postgresql.base import DatabaseWrapper
@@ -72,11 +72,22 @@ def crash(postgres: PostgreSQL, wrapper: DatabaseWrapper, how: str) -> None:
     if how == "server":
         postgres.restart(signal.SIGQUIT)
     else:
+        before = wrapper.life
         # One backend that dies takes the memory of all with it: the server recovers as after a crash.
         os.kill(ask(wrapper, "SELECT pg_backend_pid()"), signal.SIGKILL)
-        until(postgres.answers, what="PostgreSQL")
+        # It answers until it has noticed.
+        until(lambda: not of_life(wrapper, before), what="PostgreSQL")
     wrapper.close()
     wrapper.connect()
+
+
+def of_life(wrapper: DatabaseWrapper, life: str | None) -> bool:
+    wrapper.close()
+    try:
+        wrapper.ensure_connection()
+    except OperationalError:
+        return True
+    return wrapper.life == life
 
 
 @pytest.mark.parametrize("how", ["server", "backend"])
