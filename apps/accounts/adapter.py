@@ -9,6 +9,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import ratelimit
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 
 from apps.common.errors import Invalid, TooMany
@@ -28,13 +29,21 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return cleaned
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        try:
-            super().pre_authenticate(request, **credentials)
-        except ValidationError:
+        refused = False
+        with _counted_whole():
+            try:
+                super().pre_authenticate(request, **credentials)
+            except ValidationError:
+                refused = True
+        if refused:
             raise TooMany(
                 "Too many failed attempts. Wait a minute, then try again.",
                 retry_after=LOGIN_WINDOW_S,
-            ) from None
+            )
+
+    def _rollback_login_failed_rl_usage(self) -> None:
+        with _counted_whole():
+            super()._rollback_login_failed_rl_usage()
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         # allauth's own also holds the Host header, with which a guesser could start afresh at will.
@@ -53,6 +62,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return peer
 
 
+def _counted_whole() -> transaction.Atomic:
+    """One transaction: allauth notes in the database that it is counting. Left there by a process that died,
+    or by a disk that was full before it was done, that note is taken for a limit that is reached.
+    """
+    return transaction.atomic()
+
+
 def _is_near(address: str) -> bool:
     try:
         return ip_address(address).is_private
@@ -62,7 +78,9 @@ def _is_near(address: str) -> bool:
 
 def limit_joining(request: HttpRequest) -> None:
     """At most 100 accounts and setups per address and hour, tries included."""
-    if not ratelimit.consume(request, action="signup"):
+    with _counted_whole():
+        allowed = ratelimit.consume(request, action="signup")
+    if not allowed:
         raise TooMany(
             "Too many accounts were asked for from this address. Try again in an hour.",
             retry_after=JOINING_WINDOW_S,
