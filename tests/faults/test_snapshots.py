@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from apps.common.kept import Version
+from apps.common.postgresql import standing
 from apps.common.postgresql.standing import SnapshotVersion
 from tests.faults.conftest import Servers
 from tests.faults.postgres import PostgreSQL
@@ -96,7 +97,11 @@ async def test_whoever_asks_together_is_told_of_what_was_committed_before_each_a
     assert before not in found
 
 
-async def test_an_answer_that_comes_in_bits_holds_up_nothing_else(postgres: PostgreSQL) -> None:
+async def test_an_answer_that_comes_in_bits_holds_up_nothing_else(
+    postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Byte by byte, and beside other tests, it takes as long as it takes.
+    monkeypatch.setattr(standing, "_ANSWERS_WITHIN_S", 30.0)
     over = asyncio.Event()
 
     async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
@@ -174,8 +179,7 @@ async def test_a_server_that_takes_connections_and_answers_nothing_is_asked_ever
             await asyncio.sleep(0.02)
     version.close()
     pauses = [after - before for before, after in itertools.pairwise(made)]
-    assert pauses[1] > 1.5 * pauses[0]
-    assert pauses[2] > 1.5 * pauses[1]
+    assert all(pause > least for pause, least in zip(pauses, (1, 2, 4), strict=True)), pauses
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -218,9 +222,8 @@ async def test_a_server_that_hangs_holds_up_who_asks_just_then_and_nobody_after(
     assert [await each for each in asked if each is not None] == [None] * 20
     assert time.monotonic() - began < 1
     for _ in range(200):
-        began = time.monotonic()
-        assert await read(version) is None
-        assert time.monotonic() - began < 0.1
+        # At once: nobody waits for it.
+        assert version.read() is None
         await asyncio.sleep(0.01)
     postgres.thaw()
     after = await read_in_time(version)
