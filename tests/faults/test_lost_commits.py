@@ -76,18 +76,18 @@ def crash(postgres: PostgreSQL, wrapper: DatabaseWrapper, how: str) -> None:
         # One backend that dies takes the memory of all with it: the server recovers as after a crash.
         os.kill(ask(wrapper, "SELECT pg_backend_pid()"), signal.SIGKILL)
         # It answers until it has noticed.
-        until(lambda: not of_life(wrapper, before), what="PostgreSQL")
+        until(lambda: lives_anew(wrapper, before), what="PostgreSQL")
     wrapper.close()
     wrapper.connect()
 
 
-def of_life(wrapper: DatabaseWrapper, life: str | None) -> bool:
+def lives_anew(wrapper: DatabaseWrapper, before: str | None) -> bool:
     wrapper.close()
     try:
         wrapper.ensure_connection()
     except OperationalError:
-        return True
-    return wrapper.life == life
+        return False
+    return wrapper.life != before
 
 
 @pytest.mark.parametrize("how", ["server", "backend"])

@@ -52,8 +52,8 @@ class SnapshotVersion:
         """The snapshot of a moment after this call; None, now or then, when it can't be had.
 
         A round trip, 0.1 ms and more, one at a time for however many ask. A server that hangs costs those
-        who ask just then a quarter of a second, and nobody for a second after;
-        for ever longer while it takes connections and never answers in time.
+        who ask just then a quarter of a second, and nobody for a second after, or for up to half a minute
+        when it goes on taking connections without answering in time.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
