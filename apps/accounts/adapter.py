@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import ratelimit
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection
 from django.http import HttpRequest
 
 from apps.common.errors import Invalid, TooMany
+from apps.events.bus import atomically
+
+T = TypeVar("T")
 
 LOGIN_WINDOW_S = 60
 JOINING_WINDOW_S = 3600
+_WAIT_S = 2
+_STANDSTILL_S = 10
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -29,21 +35,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return cleaned
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        refused = False
-        with _counted_whole():
+        ask = super().pre_authenticate
+
+        def allowed() -> bool:
             try:
-                super().pre_authenticate(request, **credentials)
+                ask(request, **credentials)
             except ValidationError:
-                refused = True
-        if refused:
+                return False
+            return True
+
+        if not _counted_whole(allowed):
             raise TooMany(
                 "Too many failed attempts. Wait a minute, then try again.",
                 retry_after=LOGIN_WINDOW_S,
             )
 
     def _rollback_login_failed_rl_usage(self) -> None:
-        with _counted_whole():
-            super()._rollback_login_failed_rl_usage()
+        _counted_whole(super()._rollback_login_failed_rl_usage)
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         # allauth's own also holds the Host header, with which a guesser could start afresh at will.
@@ -62,11 +70,22 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return peer
 
 
-def _counted_whole() -> transaction.Atomic:
-    """One transaction: allauth notes in the database that it is counting. Left there by a process that died,
-    or by a disk that was full before it was done, that note is taken for a limit that is reached.
+@atomically
+def _counted_whole(count: Callable[[], T]) -> T:
+    """Count in one transaction: allauth notes in the database that it is counting. Left there by a process
+    that died, or by a disk that was full before it was done, that note is taken for a limit that is reached.
+
+    On PostgreSQL others wait for that note's transaction. Whoever stands still in it (a frozen container, a
+    host that is gone) is thrown out after a while; who waits gives up before that, with OperationalError.
     """
-    return transaction.atomic()
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, true),"
+                " set_config('idle_in_transaction_session_timeout', %s, true)",
+                [f"{_WAIT_S}s", f"{_STANDSTILL_S}s"],
+            )
+    return count()
 
 
 def _is_near(address: str) -> bool:
@@ -78,9 +97,7 @@ def _is_near(address: str) -> bool:
 
 def limit_joining(request: HttpRequest) -> None:
     """At most 100 accounts and setups per address and hour, tries included."""
-    with _counted_whole():
-        allowed = ratelimit.consume(request, action="signup")
-    if not allowed:
+    if not _counted_whole(lambda: ratelimit.consume(request, action="signup")):
         raise TooMany(
             "Too many accounts were asked for from this address. Try again in an hour.",
             retry_after=JOINING_WINDOW_S,

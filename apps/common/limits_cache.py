@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -34,3 +35,10 @@ class LimitsCache(DatabaseCache):
             if failures:
                 raise failures[0]
         return stored
+
+    def _base_delete_many(self, keys: Iterable[str]) -> bool:
+        # Of a transaction that is lost nothing is left to delete, and what lost it must not be hidden.
+        if connections[router.db_for_write(self.cache_model_class)].needs_rollback:
+            return False
+        deleted: bool = super()._base_delete_many(keys)  # type: ignore[misc]
+        return deleted

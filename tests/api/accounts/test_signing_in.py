@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError, connection
-from django.db.backends.utils import CursorWrapper
+from django.db import connection
 from rest_framework.test import APIClient
 
 from apps.accounts import tokens
@@ -89,30 +88,6 @@ def test_a_database_that_can_not_write_is_no_limit_that_is_reached(
         finally:
             cursor.execute("PRAGMA query_only = off")
     assert error(response, 503) == "unavailable"
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.both_databases
-@pytest.mark.parametrize("written", range(1, 9))
-def test_an_attempt_that_the_disk_had_no_room_for_stands_in_nobodys_way(
-    client: APIClient, root: User, monkeypatch: pytest.MonkeyPatch, written: int
-) -> None:
-    left, execute = written, CursorWrapper._execute
-
-    def filling_up(self: CursorWrapper, sql: str, *rest: Any) -> Any:
-        nonlocal left
-        if "rate_limit_cache" in sql and not sql.startswith("SELECT"):
-            left -= 1
-            if left < 0:
-                raise OperationalError("database or disk is full")
-        return execute(self, sql, *rest)
-
-    with monkeypatch.context() as full:
-        full.setattr(CursorWrapper, "_execute", filling_up)
-        refused = post(client, "auth/login", email="root@example.org", password=PASSWORD)
-    assert error(refused, 503) == "unavailable"
-    response = post(client, "auth/login", email="root@example.org", password=PASSWORD)
-    assert response.status_code == 200
 
 
 def test_good_logins_do_not_count_as_failures(client: APIClient, root: User) -> None:
