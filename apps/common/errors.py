@@ -109,9 +109,21 @@ def sentence(detail: Any) -> str:
 
 
 _DISK_FULL = "53100"
+_NO_SUCH_TABLE = "42P01"
+
+
+def _is_another_database(error: Exception) -> bool:
+    """Emptied or replaced while the server runs: it makes its tables when it starts."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state == _NO_SUCH_TABLE or "no such table" in str(error)
 
 
 def _outage(error: Exception) -> str:
+    if _is_another_database(error):
+        return (
+            "The database isn't the one this server was started with: it lacks tables."
+            " Put the right one back, or restart the server."
+        )
     if getattr(error.__cause__, "sqlstate", None) == _DISK_FULL or "disk is full" in str(error):
         return "The server's disk is full. Make room there, then try again."
     if getattr(error, "may_be_stored", False):
@@ -142,7 +154,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         if header:
             response["WWW-Authenticate"] = header
         return response
-    if isinstance(exc, OperationalError | InterfaceError):
+    if isinstance(exc, OperationalError | InterfaceError) or (
+        isinstance(exc, DatabaseError) and _is_another_database(exc)
+    ):
         logger.error("database unavailable: %s", exc)
         return Response(error_body("unavailable", _outage(exc)), status=503)
     if isinstance(exc, DatabaseError):

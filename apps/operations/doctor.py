@@ -211,6 +211,10 @@ def _database() -> tuple[Finding, bool]:
         return Finding("database", "ok", f"{name}, made at the first start"), not todo
     if todo:
         detail = f"{name}, {todo} migrations pending"
+        if running():
+            return Finding(
+                "database", "problem", detail, "restart the server: it applies them"
+            ), False
         return Finding("database", "ok", detail, "serve applies them at its start"), not todo
     return Finding("database", "ok", f"{name}, up to date"), True
 

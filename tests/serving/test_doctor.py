@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,3 +85,15 @@ def test_a_running_server_is_seen_and_the_setup_code_is_told(
     assert found["setup code"]["detail"] == secret
     assert (server.data / "setup_code").stat().st_mode & 0o777 == 0o600
     assert secret in server.log()
+
+
+def test_a_database_that_was_replaced_under_the_server_is_no_usable_one(
+    doctor: Doctor, server: Server
+) -> None:
+    server.start()
+    with sqlite3.connect(server.data / "kanban.sqlite3") as database:
+        database.execute("DELETE FROM django_migrations WHERE app = 'cards'")
+    code, found = doctor(KANBAN_DATA_DIR=str(server.data))
+    assert code == 1
+    assert found["database"]["status"] == "problem"
+    assert found["database"]["advice"].startswith("restart the server")
