@@ -239,6 +239,7 @@ async def test_a_process_dies_with_the_server(tmp_path: Path, host: str) -> None
     # Until it has become the program it may not have asked for the signal yet: see `tied`.
     name = Path(f"/proc/{pid}/comm")
     assert await until(lambda: name.read_text() == "sleep\n")
+    assert alive(ProcessRef(pid, start))
     server.kill()
     server.wait()
     assert await until(lambda: not alive(ProcessRef(pid, start)), 2)
